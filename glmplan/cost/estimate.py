@@ -1,0 +1,87 @@
+"""What a layout is predicted to take: the records in which cost hands its answer on. Parts sum to the whole."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Grade(StrEnum):
+    """How well a prediction is supported, best first."""
+
+    CALIBRATED = "calibrated"
+    """This device and this software stack were measured."""
+    TRANSFERRED = "transferred"
+    """The same device, or the same stack, was measured, not both together."""
+    DATASHEET = "datasheet"
+    """Neither was measured."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TimeBreakdown(_Record):
+    """Where one step's seconds go, on the slowest rank. The parts sum to ``step_time_s``."""
+
+    forward_s: float
+    backward_s: float
+    recompute_s: float
+    tensor_parallel_s: float
+    """Exposed tensor- and sequence-parallel collectives."""
+    context_parallel_s: float
+    expert_parallel_s: float
+    pipeline_transfer_s: float
+    pipeline_bubble_s: float
+    data_parallel_s: float
+    """Exposed gradient reduction and parameter gathering."""
+    optimizer_s: float
+    other_s: float
+    """Fixed cost of a step in this software stack: data, logging, synchronisation."""
+
+
+class MemoryBreakdown(_Record):
+    """Peak bytes of the fullest rank. The parts sum to ``peak_memory_bytes``."""
+
+    parameters_bytes: float
+    """Parameters held between uses (the shard, when sharded)."""
+    main_parameters_bytes: float
+    """The optimizer's fp32 copies."""
+    gradients_bytes: float
+    optimizer_bytes: float
+    gathered_parameters_bytes: float
+    """Unsharded parameters and gradients in flight (FSDP, ZeRO-3)."""
+    activations_bytes: float
+    """Kept for the backward pass, over all micro-batches in flight."""
+    loss_bytes: float
+    """Logits and the temporary copies of the loss."""
+    workspace_bytes: float
+    """Temporaries of the layer being computed, communication buffers."""
+    reserve_bytes: float
+    """Device context and allocator reserve of the software stack."""
+
+
+class StepEstimate(_Record):
+    """The predicted step of one layout."""
+
+    step_time_s: float
+    step_time_low90_s: float
+    step_time_high90_s: float
+    tokens_per_s: float
+    tokens_per_s_per_gpu: float
+    mfu: float
+    """Model FLOP/s over the device peak at the job's precision; formula in ``architecture.model_flops``."""
+    hfu: float
+    """The same with the FLOPs really executed, recomputation included."""
+    model_flops: float
+    """Model FLOPs of one step, over all devices."""
+    peak_memory_bytes: float
+    """Per device, the fullest one."""
+    memory_capacity_bytes: float
+    memory: MemoryBreakdown
+    time: TimeBreakdown
+    grade: Grade
+    usd_per_hour: float | None = None
+    """Of all devices together; None where no price is known."""
+    usd_per_billion_tokens: float | None = None
+    train_days: float | None = None
+    """Days to train the job's tokens without failures; None where no token count is given."""

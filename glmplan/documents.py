@@ -1,0 +1,251 @@
+"""Reads and writes YAML and JSON documents.
+
+Reading refuses what would be silently wrong (duplicate keys, non-finite numbers, huge or deeply nested files, YAML
+anchors that expand) and reports every fault with file, line and field path. Writing is atomic: beside, then rename.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from glmplan.errors import DocumentError, Fault, InputError
+
+MAX_DOCUMENT_BYTES = 64 * 2**20
+MAX_DEPTH = 40
+
+Json = dict[str, Any]
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Lines = Mapping[tuple[str | int, ...], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A parsed document with what an error message needs."""
+
+    name: str
+    data: Any
+    lines: Lines
+    """Field path -> line number, where the format tells."""
+
+
+def read_text(path: Path) -> str:
+    """The text of ``path``. Raises InputError when it cannot be read, is too large, or is not UTF-8."""
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; expected a file")
+        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise InputError(f"{path}: larger than {MAX_DOCUMENT_BYTES // 2**20} MiB; expected a document")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def read_yaml(path: Path) -> Document:
+    """The document in ``path``. Raises DocumentError when it is no plain YAML mapping."""
+    return parse_yaml(read_text(path), str(path))
+
+
+def parse_yaml(text: str, name: str) -> Document:
+    """``text`` as a document called ``name`` in messages. Raises DocumentError."""
+    try:
+        node = yaml.compose(text, Loader=_PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise DocumentError(name, [Fault(field="", reason=f"not YAML: {error.problem}", line=line)]) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = f"not YAML: {str(error).splitlines()[0]}"
+        raise DocumentError(name, [Fault(field="", reason=reason)]) from None
+    if node is None:
+        raise DocumentError(name, [Fault(field="", reason="empty; expected a mapping")])
+    lines: dict[tuple[str | int, ...], int] = {}
+    faults: list[Fault] = []
+    data = _plain(node, (), lines, faults)
+    if faults:
+        raise DocumentError(name, faults)
+    if not isinstance(data, dict):
+        raise DocumentError(name, [Fault(field="", reason="expected a mapping of fields", line=1)])
+    return Document(name=name, data=data, lines=lines)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses anchors: nothing here needs them, and they are how a small file becomes a large one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed here", problem_mark=event.start_mark)
+        depth = self._depth = getattr(self, "_depth", 0) + 1
+        if depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=self.peek_event().start_mark
+            )
+        try:
+            return super().compose_node(parent, index)  # type: ignore[arg-type]
+        finally:
+            self._depth -= 1
+
+
+def _plain(
+    node: yaml.Node, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], faults: list[Fault]
+) -> Any:
+    line = node.start_mark.line + 1
+    lines[path] = line
+    if isinstance(node, yaml.MappingNode):
+        result: Json = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in result:
+                faults.append(
+                    Fault(
+                        field=field_path((*path, key)), reason="given twice", line=key_node.start_mark.line + 1
+                    )
+                )
+                continue
+            result[key] = _plain(value_node, (*path, key), lines, faults)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*path, index), lines, faults) for index, item in enumerate(node.value)]
+    constructor = yaml.SafeLoader("")
+    try:
+        value = constructor.construct_object(node)  # type: ignore[no-untyped-call]
+    except (yaml.YAMLError, ValueError, OverflowError):
+        faults.append(Fault(field=field_path(path), reason=f"cannot read {node.value!r}", line=line))
+        return None
+    if hasattr(value, "isoformat") or isinstance(value, bytes):
+        return node.value  # dates stay the text they were written as
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        faults.append(Fault(field=field_path(path), reason=f"must be a finite number; got {node.value}", line=line))
+    return value
+
+
+def read_json(path: Path) -> Document:
+    """The JSON object in ``path``. Raises DocumentError for truncated, duplicated or non-finite content."""
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, name: str) -> Document:
+    """``text`` as a JSON document called ``name`` in messages. Raises DocumentError."""
+
+    def refuse_constant(token: str) -> None:
+        raise ValueError(f"{token} is not a finite number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> Json:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ValueError(f"field {twice!r} is given twice")
+        return result
+
+    try:
+        data = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        reason = f"not JSON: {error.msg} (truncated file?)" if error.pos >= len(text.rstrip()) - 1 else error.msg
+        raise DocumentError(name, [Fault(field="", reason=reason, line=error.lineno)]) from None
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(name, [Fault(field="", reason=f"not JSON: {error}")]) from None
+    if not isinstance(data, dict):
+        raise DocumentError(name, [Fault(field="", reason="expected a JSON object")])
+    return Document(name=name, data=data, lines={})
+
+
+def check(model: type[ModelT], document: Document, at: tuple[str | int, ...] = ()) -> ModelT:
+    """``document.data`` as ``model``. Raises DocumentError with all faults; ``at`` is where the data stands."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise DocumentError(document.name, faults_of(error, document.lines, at)) from None
+
+
+def faults_of(error: ValidationError, lines: Lines, at: tuple[str | int, ...] = ()) -> list[Fault]:
+    """Every fault that pydantic found, with the field path and line in the user's file."""
+    faults = []
+    for item in error.errors(include_url=False):
+        where = (*at, *(part for part in item["loc"] if _is_field(part)))
+        line = next((lines[where[:end]] for end in range(len(where), -1, -1) if where[:end] in lines), None)
+        faults.append(Fault(field=field_path(where), reason=_reason(item), line=line))
+    return faults
+
+
+def _is_field(part: str | int) -> bool:
+    """False for the names pydantic adds for union branches and validators."""
+    return isinstance(part, int) or not (part.startswith(("function-", "lax-or-strict", "is-instance")) or "[" in part)
+
+
+def _reason(item: Any) -> str:
+    kind, given = item["type"], item.get("input")
+    if kind == "missing":
+        return "missing; it must be given"
+    if kind == "extra_forbidden":
+        return "unknown field; remove it or correct its name"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if kind == "value_error" or isinstance(given, (dict, list)):
+        return message
+    return f"{message}; got {given!r}"
+
+
+def field_path(parts: tuple[str | int, ...]) -> str:
+    """``("gpus", 0, "name")`` as ``gpus[0].name``."""
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else part)
+    return text
+
+
+def json_text(data: Any) -> str:
+    """``data`` as JSON that is the same bytes for the same content. Raises ValueError on NaN and infinities."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def yaml_text(data: Any, header: str = "") -> str:
+    """``data`` as YAML in its own key order; ``header`` becomes comment lines on top."""
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    return comment + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` beside ``path``, then renames: a reader sees the old file or the new one, never a part.
+
+    Raises InputError when the place cannot be written to.
+    """
+    _write(path, lambda stream: stream.write(text.encode("utf-8")))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Like ``write_text``, for bytes."""
+    _write(path, lambda stream: stream.write(content))
+
+
+def _write(path: Path, fill: Callable[[Any], object]) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            fill(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal: what provenance records."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

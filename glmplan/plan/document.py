@@ -1,0 +1,108 @@
+"""The plan: request, chosen layout, estimate, runners-up, provenance. Read and written as ``plan.json``."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from glmplan.cost.estimate import StepEstimate
+from glmplan.documents import check, json_text, read_json, write_text
+from glmplan.errors import DocumentError, Fault
+from glmplan.layout.parallel_layout import ParallelLayout
+from glmplan.plan.request import PlanRequest
+
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Option(_Record):
+    """A layout with its estimate."""
+
+    layout: ParallelLayout
+    estimate: StepEstimate
+
+
+class SearchSummary(_Record):
+    """What the search looked at. Seconds are left out: the same request gives the same bytes."""
+
+    considered: int
+    """Layouts whose rules, memory and (if they fit) time were evaluated."""
+    feasible: int
+    rejected: dict[str, int]
+    """Reason -> number of layouts."""
+    optimal: bool
+    """True when no legal layout of the space is predicted to be better."""
+    gap: float
+    """Upper bound of the relative distance to the best layout; 0 when optimal."""
+
+
+class Assumption(_Record):
+    """A number that the estimate rests on, with its grade and source."""
+
+    name: str
+    value: str
+    """With its unit, as text for people."""
+    grade: str
+    """measured, fitted, read, derived, recalled or assumed."""
+    source: str
+
+
+class Provenance(_Record):
+    """What the plan was made from."""
+
+    glmplan_version: str
+    profiles: dict[str, str]
+    """Profile or preset -> SHA-256 of its content."""
+    seed: int
+    assumptions: tuple[Assumption, ...]
+
+
+class ClusterSummary(_Record):
+    """What the plan's readers (report, launcher, trainer) need of the cluster."""
+
+    name: str
+    device: str
+    device_kind: str
+    """``cuda``, ``rocm``, ``cpu`` or another name of the device's runtime."""
+    devices_per_node: int
+    num_nodes: int
+    memory_capacity_bytes: float
+    peak_flops_per_s: float
+    """At the job's precision, dense."""
+
+
+class Plan(_Record):
+    """A plan document."""
+
+    schema_version: int = SCHEMA_VERSION
+    request: PlanRequest
+    cluster: ClusterSummary
+    search: SearchSummary
+    chosen: Option
+    alternatives: tuple[Option, ...]
+    """The next best layouts, best first, without the chosen one."""
+    explanation: tuple[str, ...] = ()
+    """Why this layout, in sentences."""
+    provenance: Provenance
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in ``path``. Raises DocumentError when it is broken, or of a newer schema version."""
+    document = read_json(path)
+    version = document.data.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        reason = f"{version} is newer than this glmplan reads ({SCHEMA_VERSION}); update glmplan or plan again"
+        raise DocumentError(document.name, [Fault(field="schema_version", reason=reason)])
+    return check(Plan, document)
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as JSON; the same plan gives the same bytes."""
+    return json_text(plan.model_dump(mode="json"))
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Writes ``plan`` atomically. Raises InputError when ``path`` cannot be written."""
+    write_text(path, plan_text(plan))

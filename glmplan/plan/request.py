@@ -1,0 +1,44 @@
+"""What a plan is asked for."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from glmplan.workload.job import TrainingJob
+
+
+class Choices(BaseModel):
+    """What the search may choose: for each dimension None (auto) or the values allowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tp: tuple[PositiveInt, ...] | None = None
+    cp: tuple[PositiveInt, ...] | None = None
+    pp: tuple[PositiveInt, ...] | None = None
+    virtual_stages: tuple[PositiveInt, ...] | None = None
+    ep: tuple[PositiveInt, ...] | None = None
+    sharding: tuple[str, ...] | None = None
+    shard_group: tuple[PositiveInt, ...] | None = None
+    micro_batch: tuple[PositiveInt, ...] | None = None
+    recompute: tuple[str, ...] | None = None
+    schedule: tuple[str, ...] | None = None
+    sequence_parallel: tuple[bool, ...] | None = None
+
+
+class PlanRequest(BaseModel):
+    """One planning question: which layout of this job on these devices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: TrainingJob
+    cluster: str = Field(min_length=1)
+    """Catalogue name, or path of a cluster profile as the user gave it."""
+    num_gpus: PositiveInt
+    stack: str
+    """Software stack preset."""
+    choices: Choices = Choices()
+    objective: Literal["time", "memory"] = "time"
+    memory_margin: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Fraction of the device memory that must stay free."""
+    top: PositiveInt = 10
+    """How many layouts the plan keeps."""
