@@ -1,8 +1,16 @@
 """What a transformer is: shapes only, no counts, no time. Counts are in ``parameters`` and ``model_flops``."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Generous bounds: far above any model, so that only slips are refused.
+_Layers = Annotated[int, Field(gt=0, le=10_000, strict=True)]
+_Width = Annotated[int, Field(gt=0, le=2**24, strict=True)]
+_Heads = Annotated[int, Field(gt=0, le=2**16, strict=True)]
+_Vocab = Annotated[int, Field(gt=0, le=2**28, strict=True)]
+_Experts = Annotated[int, Field(gt=0, le=2**16, strict=True)]
+_Count = Annotated[int, Field(ge=0, le=2**28, strict=True)]
 
 
 class _Record(BaseModel):
@@ -12,18 +20,30 @@ class _Record(BaseModel):
 class MixtureOfExperts(_Record):
     """The expert layers of a mixture-of-experts model."""
 
-    experts: PositiveInt
+    experts: _Experts
     """Routed experts per layer."""
-    top_k: PositiveInt
+    top_k: _Experts
     """Routed experts that each token visits."""
-    expert_ffn_hidden: PositiveInt
+    expert_ffn_hidden: _Width
     """Width of one routed expert."""
-    shared_experts: int = Field(default=0, ge=0)
+    shared_experts: _Count = 0
     """Experts that every token visits."""
-    shared_expert_ffn_hidden: int = Field(default=0, ge=0)
+    shared_expert_ffn_hidden: _Count = 0
     """Width of the shared experts together; 0 means ``shared_experts * expert_ffn_hidden``."""
-    dense_layers: int = Field(default=0, ge=0)
+    dense_layers: _Count = 0
     """Leading layers with a dense MLP of width ``ffn_hidden``; the others are expert layers."""
+    router_bias: bool = False
+    """One balancing bias per routed expert (DeepSeek-V3, arXiv:2412.19437, section 2.1.2)."""
+    shared_expert_gate: bool = False
+    """A learned scalar gate before the shared experts (Qwen1.5-MoE)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k: {self.top_k} is more than experts {self.experts}; use at most {self.experts}")
+        if self.shared_expert_gate and not self.shared_width:
+            raise ValueError("shared_expert_gate: needs shared experts; give shared_experts")
+        return self
 
     @property
     def shared_width(self) -> int:
@@ -34,12 +54,17 @@ class MixtureOfExperts(_Record):
 class LatentAttention(_Record):
     """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1)."""
 
-    q_lora_rank: int = Field(default=0, ge=0)
+    q_lora_rank: _Count = 0
     """Rank of the query compression; 0 means an uncompressed query projection."""
-    kv_lora_rank: PositiveInt
-    qk_nope_head_dim: PositiveInt
-    qk_rope_head_dim: PositiveInt
-    v_head_dim: PositiveInt
+    kv_lora_rank: _Width
+    qk_nope_head_dim: _Width
+    qk_rope_head_dim: _Width
+    v_head_dim: _Width
+
+    @property
+    def qk_head_dim(self) -> int:
+        """Width of one head's queries and keys."""
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
 
 
 class Architecture(_Record):
@@ -47,49 +72,67 @@ class Architecture(_Record):
 
     name: str = Field(min_length=1, max_length=200)
     family: Literal["decoder", "encoder", "encoder-decoder"] = "decoder"
-    layers: PositiveInt
+    layers: _Layers
     """Decoder layers of a decoder, encoder layers of an encoder or encoder-decoder."""
-    decoder_layers: int = Field(default=0, ge=0)
+    decoder_layers: _Count = 0
     """Decoder layers of an encoder-decoder; each adds cross-attention. 0 for the other families."""
-    hidden: PositiveInt
-    heads: PositiveInt
-    kv_heads: PositiveInt
-    head_dim: PositiveInt
-    ffn_hidden: PositiveInt
+    hidden: _Width
+    heads: _Heads
+    kv_heads: _Heads
+    """Fewer than ``heads`` for grouped-query attention; ignored with ``mla``."""
+    head_dim: _Width
+    """Ignored with ``mla``, which brings its own widths."""
+    ffn_hidden: _Width
     gated_mlp: bool = True
     """Three matrices (SwiGLU, GeGLU) instead of two."""
-    vocab: PositiveInt
+    vocab: _Vocab
     tied_embeddings: bool = False
-    learned_positions: int = Field(default=0, ge=0)
+    learned_positions: _Count = 0
     """Rows of a learned position table; 0 for rotary, relative or ALiBi positions."""
-    token_types: int = Field(default=0, ge=0)
+    relative_position_buckets: _Count = 0
+    """Rows of a relative-position bias table per head, one table per stack (T5: 32); 0 for none."""
+    token_types: _Count = 0
     """Rows of a segment table (BERT: 2)."""
     norm: Literal["rms", "layer"] = "rms"
+    """Root-mean-square norms have a weight, layer norms a weight and a bias."""
+    embedding_norm: bool = False
+    """A norm after the embedding (BERT, BLOOM)."""
+    final_norm: bool = True
+    """A norm after the last layer of each stack (not in BERT, whose layers end with one)."""
+    post_norms: bool = False
+    """Two more norms per layer, after attention and after the MLP (GLM-4-0414)."""
     attention_bias: bool = False
     """Bias on the query, key and value projections."""
     output_bias: bool = False
     """Bias on the attention's output projection."""
     mlp_bias: bool = False
+    """Bias on every matrix of the MLPs and experts."""
     qk_norm: bool = False
-    sliding_window: int = Field(default=0, ge=0)
+    """A norm of width ``head_dim`` on queries and on keys (Qwen3)."""
+    bert_heads: bool = False
+    """BERT's training heads: pooler, next-sentence classifier, and a dense layer with norm before the vocabulary."""
+    sliding_window: _Count = 0
     """Tokens a position attends to; 0 means all."""
     mla: LatentAttention | None = None
     moe: MixtureOfExperts | None = None
-    rope_theta: float = Field(default=10000.0, gt=0)
-    norm_epsilon: float = Field(default=1e-5, gt=0)
+    rope_theta: float = Field(default=10000.0, gt=0, allow_inf_nan=False)
+    norm_epsilon: float = Field(default=1e-5, gt=0, lt=1)
     source: str = "user"
     """Where the shape was read."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.heads % self.kv_heads:
-            raise ValueError(f"kv_heads: {self.kv_heads} does not divide heads {self.heads}")
+            divisors = ", ".join(str(d) for d in range(1, self.heads + 1) if self.heads % d == 0)
+            raise ValueError(f"kv_heads: {self.kv_heads} does not divide heads {self.heads}; use one of {divisors}")
         if (self.family == "encoder-decoder") != (self.decoder_layers > 0):
             raise ValueError("decoder_layers: must be positive for an encoder-decoder and 0 for other families")
-        if self.moe is not None and self.moe.top_k > self.moe.experts:
-            raise ValueError(f"moe.top_k: {self.moe.top_k} is more than moe.experts {self.moe.experts}")
         if self.moe is not None and self.moe.dense_layers >= self.layers:
             raise ValueError(f"moe.dense_layers: must be less than layers {self.layers}; got {self.moe.dense_layers}")
+        if self.decoder_layers and (self.moe is not None or self.mla is not None):
+            raise ValueError("moe and mla: are for decoders and encoders; an encoder-decoder has neither")
+        if self.mla is not None and self.qk_norm:
+            raise ValueError("qk_norm: latent attention has its own norms; use false with mla")
         return self
 
     @property
