@@ -94,8 +94,9 @@ class ParallelLayout(BaseModel):
         return self.dp * self.micro_batch * self.grad_accum
 
     def label(self) -> str:
-        """A short name for tables, such as ``tp8 pp4 dp8 fsdp mb1 full``."""
-        parts = [f"tp{self.tp}", f"pp{self.pp}"]
+        """A short name for tables, such as ``tp8+sp pp4 dp8 fsdp mb1 full``."""
+        parts = [f"tp{self.tp}{'+sp' if self.sequence_parallel else ''}", f"pp{self.pp}"]
+        parts += ["gpipe"] if self.pp > 1 and self.schedule is Schedule.GPIPE else []
         parts += [f"v{self.virtual_stages}"] if self.virtual_stages > 1 else []
         parts += [f"cp{self.cp}"] if self.cp > 1 else []
         parts += [f"ep{self.ep}"] if self.ep > 1 else []

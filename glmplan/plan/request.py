@@ -4,25 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from glmplan.layout.choices import Choices
 from glmplan.workload.job import TrainingJob
-
-
-class Choices(BaseModel):
-    """What the search may choose: for each dimension None (auto) or the values allowed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tp: tuple[PositiveInt, ...] | None = None
-    cp: tuple[PositiveInt, ...] | None = None
-    pp: tuple[PositiveInt, ...] | None = None
-    virtual_stages: tuple[PositiveInt, ...] | None = None
-    ep: tuple[PositiveInt, ...] | None = None
-    sharding: tuple[str, ...] | None = None
-    shard_group: tuple[PositiveInt, ...] | None = None
-    micro_batch: tuple[PositiveInt, ...] | None = None
-    recompute: tuple[str, ...] | None = None
-    schedule: tuple[str, ...] | None = None
-    sequence_parallel: tuple[bool, ...] | None = None
 
 
 class PlanRequest(BaseModel):

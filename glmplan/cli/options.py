@@ -1,0 +1,163 @@
+"""Options that several commands share, and how their text becomes a request. Heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from glmplan.errors import InputError
+
+if TYPE_CHECKING:
+    from glmplan.hardware.calibration import Calibration
+    from glmplan.layout.choices import Choices
+    from glmplan.plan.request import PlanRequest
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+# option -> (field of Choices, kind of value)
+DIMENSIONS: dict[str, tuple[str, str]] = {
+    "tp": ("tp", "degree"),
+    "pp": ("pp", "degree"),
+    "cp": ("cp", "degree"),
+    "ep": ("ep", "degree"),
+    "virtual-stages": ("virtual_stages", "degree"),
+    "shard": ("sharding", "sharding"),
+    "shard-group": ("shard_group", "degree"),
+    "micro-batch": ("micro_batch", "degree"),
+    "recompute": ("recompute", "recompute"),
+    "schedule": ("schedule", "schedule"),
+    "sequence-parallel": ("sequence_parallel", "bool"),
+}
+DIMENSION_HELP = {
+    "tp": "Tensor-parallel degree.",
+    "pp": "Pipeline-parallel degree.",
+    "cp": "Context-parallel degree.",
+    "ep": "Expert-parallel degree.",
+    "virtual-stages": "Model chunks per pipeline rank.",
+    "shard": "none, zero1, zero2, zero3, fsdp or hsdp.",
+    "shard-group": "Ranks that share one HSDP shard set.",
+    "micro-batch": "Sequences per forward pass.",
+    "recompute": "none, selective or full.",
+    "schedule": "gpipe, 1f1b or interleaved.",
+    "sequence-parallel": "on or off.",
+}
+
+
+def job_options(command: CommandT) -> CommandT:
+    """The options that describe what is trained where."""
+    options = [
+        click.option("--model", required=True, help="Preset, YAML, or Hugging Face config.json."),
+        click.option("--cluster", required=True, help="Catalogue name or YAML (see `glmplan hardware list`)."),
+        click.option("--gpus", "num_gpus", type=click.IntRange(min=1), required=True, help="Devices to use."),
+        click.option("--global-batch", type=click.IntRange(min=1), required=True, help="Sequences per step."),
+        click.option("--seq-len", type=click.IntRange(min=1), required=True, help="Tokens per sequence."),
+        click.option("--precision", default="bf16", show_default=True, help="fp32, bf16, fp16, fp8, mxfp8 or nvfp4."),
+        click.option("--optimizer", default="adamw", show_default=True, help="adamw or sgd."),
+        click.option("--tokens", help="Tokens of the whole run, such as 15T."),
+        click.option("--stack", default="megatron-core", show_default=True, help="Software stack preset or YAML."),
+        click.option(
+            "--calibration", type=click.Path(path_type=Path), help="Fitted constants from `glmplan calibrate`."
+        ),
+    ]
+    return _apply(command, options)
+
+
+def layout_options(command: CommandT) -> CommandT:
+    """One option for each dimension of a layout: auto, a value, or a list."""
+    options = [
+        click.option(f"--{name}", default="auto", show_default=True, help=f"{DIMENSION_HELP[name]} auto, or a list.")
+        for name in DIMENSIONS
+    ]
+    return _apply(command, options)
+
+
+def _apply(command: CommandT, options: list[Callable[[CommandT], CommandT]]) -> CommandT:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def parse_choices(values: dict[str, str]) -> Choices:
+    """The text of the dimension options as Choices. Raises InputError naming option, value and what is allowed."""
+    from glmplan.layout.choices import Choices
+
+    chosen = {}
+    for option, (field, kind) in DIMENSIONS.items():
+        text = values[option.replace("-", "_")].strip().lower()
+        if text != "auto":
+            chosen[field] = tuple(_value(option, kind, part.strip()) for part in text.split(","))
+    return Choices(**chosen)
+
+
+def _value(option: str, kind: str, text: str) -> object:
+    from glmplan.layout.parallel_layout import RECOMPUTES, SCHEDULES, SHARDINGS
+
+    if kind == "degree":
+        if not text.isdecimal() or int(text) < 1 or len(text) > 9:
+            raise InputError(f"--{option}: expected auto, a whole number above 0, or a list such as 1,2,4; got {text!r}")
+        return int(text)
+    if kind == "bool":
+        if text not in ("on", "off", "true", "false"):
+            raise InputError(f"--{option}: expected auto, on or off; got {text!r}")
+        return text in ("on", "true")
+    allowed = {"sharding": SHARDINGS, "recompute": RECOMPUTES, "schedule": SCHEDULES}[kind]
+    if text not in allowed:
+        raise InputError(f"--{option}: expected auto, {', '.join(allowed)}, or a list of them; got {text!r}")
+    return next(item for item in allowed if item == text)
+
+
+def parse_tokens(text: str | None) -> float | None:
+    """``15T``, ``300B`` or ``1e9`` as a number. Raises InputError."""
+    if text is None:
+        return None
+    scales = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+    number, scale = (text[:-1], scales[text[-1].upper()]) if text[-1:].upper() in scales else (text, 1.0)
+    try:
+        value = float(number) * scale
+    except ValueError:
+        raise InputError(f"--tokens: expected a number such as 300B or 15T; got {text!r}") from None
+    if not 0 < value < 1e18:
+        raise InputError(f"--tokens: must be above 0 and below 1e18; got {text!r}")
+    return value
+
+
+def read_calibration(path: Path | None) -> Calibration | None:
+    """The calibration in ``path``. Raises InputError or DocumentError."""
+    from glmplan.hardware.catalog import load_calibration
+
+    return None if path is None else load_calibration(str(path))
+
+
+def build_request(options: dict[str, Any], **extra: Any) -> PlanRequest:
+    """The request that the options describe. Raises InputError with every fault found."""
+    from pydantic import ValidationError
+
+    from glmplan.architecture.catalog import load_architecture
+    from glmplan.documents import faults_of
+    from glmplan.errors import DocumentError
+    from glmplan.plan.request import PlanRequest
+    from glmplan.workload.job import TrainingJob
+
+    architecture = load_architecture(options["model"])
+    try:
+        job = TrainingJob(
+            architecture=architecture,
+            seq_len=options["seq_len"],
+            global_batch=options["global_batch"],
+            precision=options["precision"],
+            optimizer=options["optimizer"],
+            tokens=parse_tokens(options["tokens"]),
+        )
+        return PlanRequest(
+            job=job,
+            cluster=options["cluster"],
+            num_gpus=options["num_gpus"],
+            stack=options["stack"],
+            choices=parse_choices(options),
+            **extra,
+        )
+    except ValidationError as error:
+        raise DocumentError("request", faults_of(error, {})) from None

@@ -1,0 +1,65 @@
+"""glmplan plan: search every legal layout."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from glmplan.cli.options import build_request, job_options, layout_options, read_calibration
+from glmplan.cli.terminal import format_option, note, print_json, print_table
+
+
+@click.command("plan")
+@job_options
+@layout_options
+@click.option("--objective", type=click.Choice(["time", "memory"]), default="time", show_default=True)
+@click.option(
+    "--memory-margin", type=click.FloatRange(0, 0.9), default=0.05, show_default=True, help="Fraction to keep free."
+)
+@click.option("--top", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Layouts to keep.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write plan.json.")
+@format_option()
+def command(
+    objective: str, memory_margin: float, top: int, output: Path | None, output_format: str, **options: Any
+) -> None:
+    """Search every legal layout and print the best.
+
+    Every dimension takes auto, a value, or a list:
+
+      glmplan plan --model llama3-70b --cluster dgx-h100-pod --gpus 256 --global-batch 1024 --seq-len 8192 --tp 4,8
+    """
+    import time
+
+    from glmplan.plan.document import write_plan
+    from glmplan.plan.table import HEADERS, layout_rows
+    from glmplan.search.planner import load_problem, make_plan
+
+    request = build_request(options, objective=objective, memory_margin=memory_margin, top=top)
+    start = time.perf_counter()
+    plan = make_plan(load_problem(request, read_calibration(options["calibration"])), _progress())
+    seconds = time.perf_counter() - start
+    if output is not None:
+        write_plan(plan, output)
+    if output_format == "json":
+        data = plan.model_dump(mode="json")
+        data["search"]["seconds"] = round(seconds, 3)
+        print_json(data)
+    else:
+        title = f"{request.job.architecture.name} on {request.num_gpus} x {plan.cluster.device} ({plan.cluster.name})"
+        print_table(HEADERS, layout_rows(plan), output_format, title)
+    if output_format in ("text", "md"):
+        click.echo("\n".join(f"- {sentence}" for sentence in plan.explanation))
+    note(f"{plan.search.considered:,} layouts in {seconds:.2f} s" + (f"; written to {output}" if output else ""))
+
+
+def _progress() -> Any:
+    """Counts on stderr, when somebody watches."""
+    import sys
+
+    if not sys.stderr.isatty():
+        return None
+
+    def show(considered: int) -> None:
+        click.echo(f"\r{considered:,} layouts ...\r", err=True, nl=False)
+
+    return show

@@ -1,0 +1,121 @@
+"""Workload blocks x layouts -> what one rank computes, keeps and sends for one micro-batch of one block.
+
+The result is again a networkx graph; its node attributes are records whose numbers are arrays over the layouts.
+"""
+
+from dataclasses import dataclass, replace
+
+import networkx as nx
+import numpy as np
+
+from glmplan.layout import context_parallel, expert_parallel, tensor_parallel
+from glmplan.layout.communication import Communication
+from glmplan.layout.parallel_layout import LayoutTable
+from glmplan.precision import BYTES_PER_ELEMENT, activation_precision
+from glmplan.workload.attention import is_attention_core
+from glmplan.workload.graph import Block
+from glmplan.workload.job import TrainingJob
+from glmplan.workload.operation import Attention, Matmul, Number, Operation, Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankBlock:
+    """One block on one rank, for one micro-batch, over the layouts of a table."""
+
+    block: Block
+    graph: "nx.DiGraph[str]"
+    """Node attribute ``work``: an Operation or a Communication."""
+    kept_bytes: Number
+    """Kept for the backward pass without recomputation."""
+    kept_core_bytes: Number
+    """The part of it that selective recomputation drops."""
+    input_bytes: Number
+    """The block's input: all that full recomputation keeps."""
+
+
+# Columns of a LayoutTable that change what one micro-batch of one block computes, keeps or sends.
+BLOCK_COLUMNS = ("tp", "cp", "ep", "micro_batch", "sequence_parallel")
+
+
+def element_bytes_of(job: TrainingJob) -> float:
+    """Bytes of one activation element."""
+    return BYTES_PER_ELEMENT[activation_precision(job.precision)]
+
+
+def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves_gathered_input: bool) -> RankBlock:
+    """What each layout of ``table`` makes of ``block`` on one rank."""
+    element_bytes = element_bytes_of(job)
+    micro_batch, cp = table.micro_batch.astype(float), table.cp.astype(float)
+    tokens = micro_batch * job.seq_len / cp
+    activation_bytes = tokens * job.architecture.hidden * element_bytes
+    top_k = job.architecture.moe.top_k if job.architecture.moe else 1
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    kept_bytes: Number = np.zeros(len(table))
+    kept_core_bytes: Number = np.zeros(len(table))
+    entry: dict[str, str] = {}
+    exit_: dict[str, str] = {}
+    for operation in block.operations():
+        for kept in operation.kept:
+            divisor = tensor_parallel.kept_divisor(kept, table, saves_gathered_input) * cp / micro_batch
+            size = (kept.elements * element_bytes + kept.mask_elements + kept.fp32_elements * 4.0) / divisor
+            kept_bytes = kept_bytes + size
+            if is_attention_core(operation.name) and not _is_core_input(operation):
+                kept_core_bytes = kept_core_bytes + size
+        split = _split(operation, table)
+        copies = top_k if operation.name.startswith("expert_") else 1
+        around = tensor_parallel.tensor_communications(operation, table, activation_bytes * copies)
+        if isinstance(split, Attention):
+            around += context_parallel.context_communications(split, table, element_bytes)
+        if operation.name in ("permute", "unpermute"):
+            routed = activation_bytes * top_k / tensor_parallel.sequence_divisor(table)
+            around += expert_parallel.expert_communications(operation.name, table, routed)
+        entry[operation.name], exit_[operation.name] = _insert(graph, split, around)
+    for before, after in block.graph.edges:
+        graph.add_edge(exit_[before], entry[after])
+    return RankBlock(
+        block=block,
+        graph=graph,
+        kept_bytes=kept_bytes,
+        kept_core_bytes=kept_core_bytes,
+        input_bytes=activation_bytes / tensor_parallel.sequence_divisor(table),
+    )
+
+
+def _is_core_input(operation: Operation) -> bool:
+    """Queries, keys and values stay when the attention core is recomputed from them."""
+    return isinstance(operation, Attention)
+
+
+def _split(operation: Operation, table: LayoutTable) -> Operation:
+    """One rank's part of ``operation`` for one micro-batch, one technique after the other."""
+    operation = _times_micro_batch(operation, table)
+    operation = tensor_parallel.split_operation(operation, table)
+    operation = context_parallel.split_operation(operation, table)
+    return expert_parallel.split_operation(operation, table)
+
+
+def _times_micro_batch(operation: Operation, table: LayoutTable) -> Operation:
+    sequences = table.micro_batch.astype(float)
+    match operation:
+        case Attention():
+            return replace(operation, sequences=operation.sequences * sequences)
+        case Matmul():
+            return replace(operation, tokens=operation.tokens * sequences)
+        case Stream():
+            return replace(
+                operation,
+                forward_elements=operation.forward_elements * sequences,
+                backward_elements=operation.backward_elements * sequences,
+            )
+
+
+def _insert(graph: "nx.DiGraph[str]", operation: Operation, around: list[Communication]) -> tuple[str, str]:
+    """Adds the operation with its collectives; inputs are gathered before it, outputs reduced after it."""
+    first = [c.name.startswith(f"{operation.name}_input") or "_keys" in c.name for c in around]
+    before = [c for c, is_first in zip(around, first, strict=True) if is_first]
+    after = [c for c, is_first in zip(around, first, strict=True) if not is_first]
+    chain: list[Operation | Communication] = [*before, operation, *after]
+    for work in chain:
+        graph.add_node(work.name, work=work)
+    nx.add_path(graph, [work.name for work in chain])
+    return chain[0].name, chain[-1].name

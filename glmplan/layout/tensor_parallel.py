@@ -1,0 +1,78 @@
+"""Tensor and sequence parallelism: how they split operations, and the collectives they add.
+
+Shoeybi 2019 (arXiv:1909.08053, section 3) for the split; Korthikanti 2022 (arXiv:2205.05198, section 4.2.2) for sequence
+parallelism, which replaces each all-reduce by an all-gather and a reduce-scatter of the same bytes.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from glmplan.layout.communication import Collective, Communication, Purpose
+from glmplan.layout.parallel_layout import LayoutTable
+from glmplan.layout.placement import tensor_group
+from glmplan.workload.operation import Attention, Kept, Matmul, Number, Operation, Region, Split, Stream
+
+# Operations whose input every tensor-parallel rank needs whole, and operations whose outputs are partial sums.
+GATHERED_INPUTS = ("qkv", "cross_qkv", "query_up", "key_value_up", "mlp_up", "expert_up", "shared_expert_up", "vocabulary")
+PARTIAL_OUTPUTS = ("attention_output", "cross_attention_output", "mlp_down", "expert_down", "shared_expert_down", "embedding")
+
+
+def sequence_divisor(table: LayoutTable) -> Number:
+    """By how much tensors outside attention and MLP are divided."""
+    return np.where(table.sequence_parallel > 0, table.tp, 1).astype(float)
+
+
+def split_operation(operation: Operation, table: LayoutTable) -> Operation:
+    """The operation on one tensor-parallel rank."""
+    tp, outside = table.tp.astype(float), sequence_divisor(table)
+    if isinstance(operation, Attention):
+        return replace(operation, heads=operation.heads / tp, kv_heads=np.maximum(operation.kv_heads / tp, 1.0))
+    if isinstance(operation, Stream):
+        divisor = tp if operation.region is Region.TENSOR else outside
+        return replace(
+            operation,
+            forward_elements=operation.forward_elements / divisor,
+            backward_elements=operation.backward_elements / divisor,
+        )
+    match operation.split:
+        case Split.COLUMNS:
+            return replace(operation, columns=operation.columns / tp)
+        case Split.ROWS:
+            return replace(operation, depth=operation.depth / tp)
+        case Split.NONE:
+            return replace(operation, tokens=operation.tokens / outside)
+
+
+def kept_divisor(kept: Kept, table: LayoutTable, saves_gathered_input: bool) -> Number:
+    """By how much tensor parallelism divides what an operation keeps."""
+    if kept.region is Region.TENSOR:
+        return table.tp.astype(float)
+    return 1.0 if kept.gathered and saves_gathered_input else sequence_divisor(table)
+
+
+def tensor_communications(operation: Operation, table: LayoutTable, activation_bytes: Number) -> list[Communication]:
+    """Collectives next to ``operation``, whose gathered input or summed output has ``activation_bytes`` bytes."""
+    group = tensor_group(table)
+    split_sequence = table.sequence_parallel > 0
+
+    def pair(name: str, *, backward: bool, gather: bool) -> list[Communication]:
+        """The all-reduce without, the all-gather or reduce-scatter with sequence parallelism."""
+        collective = Collective.ALL_GATHER if gather else Collective.REDUCE_SCATTER
+        whole = np.where(split_sequence, 0.0, activation_bytes)
+        parts = np.where(split_sequence, activation_bytes, 0.0)
+        shared = {"purpose": Purpose.TENSOR, "group": group, "backward": backward}
+        # without sequence parallelism a gather is free: every rank holds the whole
+        reduced = [Communication(name=f"{name}_reduce", collective=Collective.ALL_REDUCE, bytes=whole, **shared)]
+        return [
+            *([] if gather else reduced),
+            Communication(name=f"{name}_{collective}", collective=collective, bytes=parts, **shared),
+        ]
+
+    if operation.name in GATHERED_INPUTS:
+        forward = pair(f"{operation.name}_input", backward=False, gather=True)
+        return forward + pair(f"{operation.name}_input_gradient", backward=True, gather=False)
+    if operation.name in PARTIAL_OUTPUTS:
+        forward = pair(f"{operation.name}_sum", backward=False, gather=False)
+        return forward + pair(f"{operation.name}_gradient", backward=True, gather=True)
+    return []

@@ -1,0 +1,194 @@
+"""A request in, a plan out: the one entry to searching, and to costing a single layout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from glmplan import __version__
+from glmplan.cost.step import CostModel, cost_model
+from glmplan.errors import DoesNotFit, InputError
+from glmplan.hardware.calibration import Calibration
+from glmplan.hardware.catalog import load_cluster
+from glmplan.hardware.cluster import Cluster
+from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout
+from glmplan.layout.rules import Context, broken_rules
+from glmplan.plan.document import Assumption, ClusterSummary, Option, Plan, Provenance, SearchSummary
+from glmplan.plan.explanation import explain
+from glmplan.plan.request import PlanRequest
+from glmplan.search.exhaustive import SearchResult, search_layouts
+from glmplan.search.relaxation import what_would_fit
+from glmplan.software.catalog import load_stack, stack_path
+from glmplan.documents import sha256
+from glmplan.software.stack import Stack
+from glmplan.units import format_bytes, format_quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Problem:
+    """A request with everything it names loaded."""
+
+    request: PlanRequest
+    cluster: Cluster
+    """Sized to the request's devices."""
+    stack: Stack
+    calibration: Calibration | None
+    model: CostModel
+    context: Context
+
+
+def load_problem(request: PlanRequest, calibration: Calibration | None = None) -> Problem:
+    """Loads cluster, stack and calibration of ``request``.
+
+    Raises InputError for unknown names and impossible sizes, NoData where the device has no peak for the precision.
+    """
+    cluster = load_cluster(request.cluster).sized(request.num_gpus)
+    stack = load_stack(request.stack)
+    calibration = calibration or _own_calibration(cluster, stack)
+    if calibration is not None:
+        if calibration.stack != stack.name:
+            raise InputError(
+                f"calibration: {calibration.name} was fitted for stack {calibration.stack}, not {stack.name};"
+                f" use --stack {calibration.stack} or another calibration"
+            )
+        device = cluster.device.name if calibration.device == cluster.device.name else None
+        stack = stack.with_constants(dict(calibration.constants), device)
+    family = request.job.architecture.family
+    if family not in stack.support.families:
+        able = ", ".join(stack.support.families)
+        raise InputError(f"stack: {stack.name} does not train {family} models; it trains {able}")
+    context = Context(
+        job=request.job, num_devices=request.num_gpus, support=stack.support, stack_name=stack.name
+    )
+    return Problem(
+        request=request,
+        cluster=cluster,
+        stack=stack,
+        calibration=calibration,
+        model=cost_model(request.job, cluster, stack),
+        context=context,
+    )
+
+
+def make_plan(problem: Problem, progress: Callable[[int], None] | None = None) -> Plan:
+    """The best plan for ``problem``. Raises DoesNotFit with the limit and the smallest change that fits."""
+    request = problem.request
+    result = search_layouts(
+        problem.model,
+        problem.context,
+        request.choices,
+        objective=request.objective,
+        memory_margin=request.memory_margin,
+        keep=request.top + 1,
+        progress=progress,
+    )
+    if not result.best:
+        raise _nothing_fits(problem, result)
+    options = [Option(layout=found.layout, estimate=found.estimate) for found in result.best[: request.top]]
+    summary = SearchSummary(
+        considered=result.considered, feasible=result.feasible, rejected=result.rejected, optimal=True, gap=0.0
+    )
+    return _plan(problem, options, summary)
+
+
+def plan_of_layout(problem: Problem, layout: ParallelLayout) -> Plan:
+    """The plan that consists of one given layout.
+
+    Raises InputError with all broken rules, DoesNotFit when its memory exceeds the device's.
+    """
+    reasons = broken_rules(layout, problem.context)
+    if reasons:
+        raise InputError("\n".join(reasons))
+    estimate = problem.model.estimate(LayoutTable.of(layout)).row(0)
+    summary = SearchSummary(considered=1, feasible=1, rejected={}, optimal=False, gap=0.0)
+    return _plan(problem, [Option(layout=layout, estimate=estimate)], summary)
+
+
+def _plan(problem: Problem, options: list[Option], summary: SearchSummary) -> Plan:
+    request, cluster = problem.request, problem.cluster
+    plan = Plan(
+        request=request,
+        cluster=ClusterSummary(
+            name=cluster.name,
+            device=cluster.device.name,
+            device_kind=cluster.device.runtime,
+            devices_per_node=cluster.devices_per_node,
+            num_nodes=cluster.num_nodes,
+            memory_capacity_bytes=cluster.device.memory_capacity_bytes,
+            peak_flops_per_s=problem.model.device.peak_flops_per_s,
+        ),
+        search=summary,
+        chosen=options[0],
+        alternatives=tuple(options[1:]),
+        provenance=Provenance(
+            glmplan_version=__version__,
+            profiles=_profiles(problem),
+            seed=0,
+            assumptions=tuple(_assumptions(problem)),
+        ),
+    )
+    return plan.model_copy(update={"explanation": tuple(explain(plan))})
+
+
+def _profiles(problem: Problem) -> dict[str, str]:
+    profiles = dict(problem.cluster.profiles)
+    profiles[f"stack {problem.stack.name}"] = sha256(stack_path(problem.request.stack))
+    return dict(sorted(profiles.items()))
+
+
+def _assumptions(problem: Problem) -> list[Assumption]:
+    """Every number that the estimate rests on and that is not the user's own."""
+    cluster, stack, device = problem.cluster, problem.stack, problem.model.device
+    assumptions = [
+        Assumption(name=fact.name, value=fact.value, grade=fact.grade, source=fact.source) for fact in cluster.facts
+    ]
+    for tier in cluster.tiers:
+        bandwidth = format_quantity(tier.bandwidth_bytes_per_s, "B/s")
+        assumptions.append(
+            Assumption(
+                name=f"tier {tier.name}",
+                value=f"{tier.span_devices} devices, {bandwidth} per device and direction",
+                grade="derived",
+                source=f"maximum flow through the cluster's graph, link {tier.link}",
+            )
+        )
+    grade = {"measured": "measured", "borrowed": "assumed", "assumed": "assumed"}[device.grade]
+    source = {
+        "measured": "measured table of this device",
+        "borrowed": f"table of a similar device, scaled by the datasheets of both ({cluster.device.efficiency_like})",
+        "assumed": "no table: a flat share of the peak",
+    }[device.grade]
+    assumptions.append(Assumption(name="matmul efficiency", value="by shape", grade=grade, source=source))
+    fitted = problem.calibration
+    for name, constant in stack.constants.items():
+        in_fit = fitted is not None and name in fitted.constants
+        assumptions.append(
+            Assumption(
+                name=f"{stack.name}: {name}",
+                value=f"{constant.value:.4g}",
+                grade="fitted" if in_fit else "assumed",
+                source=fitted.made_by if in_fit and fitted is not None else f"prior of the stack preset; {stack.source}",
+            )
+        )
+    return assumptions
+
+
+def _own_calibration(cluster: Cluster, stack: Stack) -> Calibration | None:
+    """The calibration that the cluster's profile brings for this stack, if any."""
+    return next((own for own in cluster.calibrations if own.stack == stack.name), None)
+
+
+def _nothing_fits(problem: Problem, result: SearchResult) -> DoesNotFit:
+    request, smallest = problem.request, result.smallest
+    if smallest is None:
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in result.rejected.items())
+        return DoesNotFit(
+            f"plan: no layout of {request.job.architecture.name} on {request.num_gpus} devices keeps the rules:"
+            f" {reasons or 'no degrees to choose from'}; allow more values or change --gpus or --global-batch"
+        )
+    limit = problem.cluster.device.memory_capacity_bytes * (1.0 - request.memory_margin)
+    peak = smallest.estimate.peak_memory_bytes
+    return DoesNotFit(
+        f"plan: nothing fits: the smallest of {result.considered} layouts ({smallest.layout.label()}) needs"
+        f" {format_bytes(peak)} per device, {format_bytes(peak - limit)} more than the {format_bytes(limit)} allowed"
+        f" ({format_bytes(problem.cluster.device.memory_capacity_bytes)} less a margin of {request.memory_margin:.0%});"
+        f" {what_would_fit(problem.request, problem.cluster, problem.stack)}"
+    )

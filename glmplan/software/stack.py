@@ -1,0 +1,148 @@
+"""The software stack: which kernels are fused, what overlaps, what a launch costs the host, what memory holds.
+
+Three layers of figures, never mixed: the *kernel set* (what the code executes), *constants* (the few numbers that
+measurements fit) and *memory policy*. Machines and models do not appear here.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
+
+from glmplan.errors import InputError
+from glmplan.units import Bytes
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kernels(_Record):
+    """What the stack executes for one layer."""
+
+    attention: Literal["flash", "unfused"]
+    """``unfused`` writes the score matrix to memory; ``flash`` does not (Dao 2022, arXiv:2205.14135)."""
+    dropout: bool = False
+    """Masks after attention, projection and MLP (GPT-3 era recipes)."""
+    fused_gated_activation: bool = False
+    """The gate, its product and their backward are one kernel that keeps its two inputs only."""
+    fused_norm: bool = True
+    """The norm keeps its input and row statistics only; an unfused one keeps fp32 copies as well."""
+    saves_gathered_input: bool = False
+    """Under sequence parallelism, column-parallel layers keep the gathered input instead of gathering again."""
+    fused_loss: bool = False
+    """Logits and loss are computed in chunks, so that fp32 logits never exist as a whole."""
+
+
+class Constant(_Record):
+    """A number that measurements may fit, with the prior that holds until they do."""
+
+    value: PositiveFloat
+    low: PositiveFloat
+    high: PositiveFloat
+    sigma_log: PositiveFloat
+    """How far, in logarithm, a fit may drift for one standard deviation of penalty."""
+    meaning: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"value must lie between low {self.low} and high {self.high}; got {self.value}")
+        return self
+
+
+CONSTANT_MEANINGS = {
+    "matmul_time_factor": "seconds of a matmul in training over those of the measured table",
+    "attention_time_factor": "seconds of the attention forward over those of the measured table",
+    "attention_backward_factor": "seconds of the attention backward over its forward",
+    "elementwise_traffic_factor": "bytes moved by norms, activations and residuals over those of ideal fused kernels",
+    "host_launches_per_layer": "kernels that the host launches for one layer's forward pass",
+    "host_launch_s": "seconds the host takes for one launch, where the machine's own was not measured",
+    "host_backward_factor": "host seconds of the backward pass over the forward pass",
+    "tensor_parallel_exposed": "share of tensor-parallel communication that compute does not hide",
+    "data_parallel_exposed": "share of gradient and parameter communication that compute does not hide at best",
+    "pipeline_exposed": "share of stage-to-stage transfers that compute does not hide",
+    "collective_time_factor": "seconds of a collective in training over those of the measured table",
+    "optimizer_bytes_per_parameter": "bytes moved per parameter by the optimizer step and gradient clipping",
+    "fixed_step_s": "seconds of a step that depend on nothing else: data, logging, synchronisation",
+}
+
+
+class MemoryPolicy(_Record):
+    """What a rank keeps for each parameter, and what the stack takes for itself."""
+
+    parameter_bytes: PositiveFloat
+    """Of the stored parameter (compute format, or the fp32 master itself)."""
+    main_parameter_bytes: NonNegativeFloat
+    """Of a separate fp32 copy for the optimizer; 0 when the stored parameter is it."""
+    gradient_bytes: PositiveFloat
+    gathered_parameter_bytes: PositiveFloat
+    """Of a parameter gathered for use (FSDP, ZeRO-3)."""
+    reduced_gradient_bytes: PositiveFloat
+    """Of a gradient while it is reduced over data-parallel ranks."""
+    reserve: Bytes
+    """Device context, communicator buffers, libraries' workspaces."""
+    fragmentation_fraction: NonNegativeFloat = 0.0
+    """Share of the activations that the allocator loses on top."""
+
+
+class Support(_Record):
+    """Which layouts the stack can run; None allows every value."""
+
+    cp: bool = True
+    pp: bool = True
+    ep: bool = True
+    shardings: tuple[str, ...]
+    schedules: tuple[str, ...]
+    sequence_parallel: tuple[bool, ...] = (False, True)
+    reduces_each_micro_batch: bool = True
+    """FSDP reduces gradients after each micro-batch, instead of keeping them unsharded until the last."""
+    families: tuple[str, ...] = ("decoder", "encoder", "encoder-decoder")
+
+
+class Stack(_Record):
+    """A software stack preset."""
+
+    name: str
+    description: str
+    source: str
+    kernels: Kernels
+    constants: dict[str, Constant]
+    memory: MemoryPolicy
+    support: Support
+    calibrated_devices: tuple[str, ...] = Field(default=())
+    """Devices on which measurements of this stack fitted the constants."""
+
+    @model_validator(mode="after")
+    def _constants_complete(self) -> Self:
+        missing = sorted(CONSTANT_MEANINGS.keys() - self.constants.keys())
+        unknown = sorted(self.constants.keys() - CONSTANT_MEANINGS.keys())
+        if missing or unknown:
+            raise ValueError(f"constants: missing {missing or 'none'}, unknown {unknown or 'none'}")
+        return self
+
+    def __getitem__(self, constant: str) -> float:
+        """The value of a constant."""
+        return self.constants[constant].value
+
+    def values(self) -> dict[str, float]:
+        """Constant -> value."""
+        return {name: constant.value for name, constant in self.constants.items()}
+
+    def with_constants(self, values: dict[str, float], device: str | None = None) -> Self:
+        """The stack with some constants replaced; ``device`` is the one they were fitted on.
+
+        Raises InputError for a constant the stack does not have, or a value outside its bounds.
+        """
+        constants = dict(self.constants)
+        for name, value in values.items():
+            if name not in constants:
+                raise InputError(f"calibration: constants.{name}: unknown; the constants are {', '.join(constants)}")
+            bounds = constants[name]
+            if not bounds.low * (1 - 1e-9) <= value <= bounds.high * (1 + 1e-9):
+                raise InputError(
+                    f"calibration: constants.{name}: must lie between {bounds.low:g} and {bounds.high:g}; got {value:g}"
+                )
+            clipped = min(max(value, bounds.low), bounds.high)
+            constants[name] = bounds.model_copy(update={"value": clipped})
+        devices = self.calibrated_devices if device is None else (*self.calibrated_devices, device)
+        return self.model_copy(update={"constants": constants, "calibrated_devices": devices})

@@ -1,0 +1,126 @@
+"""Operations of one MLP block: dense, or a mixture of experts."""
+
+from glmplan.architecture.transformer import Architecture
+from glmplan.software.stack import Kernels
+from glmplan.workload.attention import norm, residual
+from glmplan.workload.operation import Kept, Matmul, Operation, Region, Split, Stream
+
+
+def mlp_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[Operation]:
+    """Operations of one dense MLP block for one sequence, in order."""
+    return [
+        norm("mlp_norm", arch, seq_len, kernels),
+        *_two_products("mlp", arch, kernels, float(seq_len), arch.ffn_hidden, Region.TENSOR, Region.SEQUENCE),
+        residual("mlp_residual", arch, seq_len, kernels),
+    ]
+
+
+def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[Operation]:
+    """Operations of one mixture-of-experts block for one sequence: router, permutation, experts, shared experts.
+
+    ``Matmul.batch`` of the routed experts is the number of experts, ``tokens`` the tokens that each receives when the
+    router balances them.
+    """
+    moe = arch.moe
+    assert moe is not None
+    routed = float(seq_len * moe.top_k)
+    hidden = arch.hidden
+    operations: list[Operation] = [
+        norm("mlp_norm", arch, seq_len, kernels),
+        Matmul(
+            name="router",
+            tokens=seq_len,
+            columns=moe.experts,
+            depth=hidden,
+            split=Split.NONE,
+            region=Region.SEQUENCE,
+            kept=(Kept(region=Region.SEQUENCE, elements=seq_len * hidden, fp32_elements=2.0 * seq_len * moe.experts),),
+        ),
+        Stream(
+            name="router_choice",
+            region=Region.SEQUENCE,
+            forward_elements=6.0 * seq_len * moe.experts,
+            backward_elements=6.0 * seq_len * moe.experts,
+            launches=6.0,
+        ),
+        # each routed copy of a token is read and written once on the way to its expert, and once on the way back
+        Stream(
+            name="permute",
+            region=Region.EXPERT,
+            forward_elements=2.0 * routed * hidden,
+            backward_elements=2.0 * routed * hidden,
+            launches=4.0,
+        ),
+        *_two_products(
+            "expert",
+            arch,
+            kernels,
+            routed / moe.experts,
+            moe.expert_ffn_hidden,
+            Region.EXPERT,
+            Region.EXPERT,
+            batch=float(moe.experts),
+        ),
+        Stream(
+            name="unpermute",
+            region=Region.EXPERT,
+            forward_elements=2.0 * routed * hidden,
+            backward_elements=3.0 * routed * hidden,
+            launches=4.0,
+            kept=(Kept(region=Region.EXPERT, elements=routed * hidden),),
+        ),
+    ]
+    if moe.shared_width:
+        operations += _two_products(
+            "shared_expert", arch, kernels, float(seq_len), moe.shared_width, Region.TENSOR, Region.SEQUENCE
+        )
+    operations.append(residual("mlp_residual", arch, seq_len, kernels))
+    return operations
+
+
+def _two_products(
+    name: str,
+    arch: Architecture,
+    kernels: Kernels,
+    tokens: float,
+    width: int,
+    region: Region,
+    input_region: Region,
+    batch: float = 1.0,
+) -> list[Operation]:
+    """Up-projection (with gate), activation, down-projection. What lies between has the MLP's width: tensor region."""
+    gates = 2.0 if arch.gated_mlp else 1.0
+    rows = tokens * batch
+    # gated: gate and up, and silu(gate) as well unless one kernel does all; plain: the input of the activation
+    kept_by_activation = gates + (1.0 if arch.gated_mlp and not kernels.fused_gated_activation else 0.0)
+    return [
+        Matmul(
+            name=f"{name}_up",
+            tokens=tokens,
+            columns=gates * width,
+            depth=arch.hidden,
+            split=Split.COLUMNS,
+            region=region,
+            batch=batch,
+            launches=gates,
+            kept=(Kept(region=input_region, elements=rows * arch.hidden, gathered=True),),
+        ),
+        Stream(
+            name=f"{name}_activation",
+            region=Region.TENSOR,
+            forward_elements=(gates + 1.0) * rows * width,
+            backward_elements=(2.0 * gates + 1.0) * rows * width,
+            launches=gates,
+            kept=(Kept(region=Region.TENSOR, elements=kept_by_activation * rows * width),),
+        ),
+        Matmul(
+            name=f"{name}_down",
+            tokens=tokens,
+            columns=arch.hidden,
+            depth=width,
+            split=Split.ROWS,
+            region=region,
+            batch=batch,
+            kept=(Kept(region=Region.TENSOR, elements=rows * width),),
+        ),
+    ]
