@@ -6,6 +6,7 @@ anchors that expand) and reports every fault with file, line and field path. Wri
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from glmplan.errors import DocumentError, Fault, InputError
 
 MAX_DOCUMENT_BYTES = 64 * 2**20
 MAX_DEPTH = 40
+MAX_SHOWN = 200
+"""Characters of a wrong value that a message repeats."""
 
 Json = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,13 +44,17 @@ def read_text(path: Path) -> str:
     try:
         if path.is_dir():
             raise InputError(f"{path}: is a folder; expected a file")
-        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_DOCUMENT_BYTES + 1)
+        if len(content) > MAX_DOCUMENT_BYTES:
             raise InputError(f"{path}: larger than {MAX_DOCUMENT_BYTES // 2**20} MiB; expected a document")
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except ValueError as error:  # a path with a null byte
+        raise InputError(f"{str(path)!r}: {error}") from None
 
 
 def read_yaml(path: Path) -> Document:
@@ -81,18 +88,20 @@ class _PlainLoader(yaml.SafeLoader):
     """Refuses anchors: nothing here needs them, and they are how a small file becomes a large one."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed here", problem_mark=event.start_mark)
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refused("aliases (*name) are not allowed here", event)
         depth = self._depth = getattr(self, "_depth", 0) + 1
         if depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=self.peek_event().start_mark
-            )
+            raise _refused(f"nested deeper than {MAX_DEPTH} levels", event)
         try:
-            return super().compose_node(parent, index)  # type: ignore[arg-type]
+            return super().compose_node(parent, index)
         finally:
             self._depth -= 1
+
+
+def _refused(problem: str, event: yaml.Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
 def _plain(
@@ -106,9 +115,7 @@ def _plain(
             key = str(key_node.value)
             if key in result:
                 faults.append(
-                    Fault(
-                        field=field_path((*path, key)), reason="given twice", line=key_node.start_mark.line + 1
-                    )
+                    Fault(field=field_path((*path, key)), reason="given twice", line=key_node.start_mark.line + 1)
                 )
                 continue
             result[key] = _plain(value_node, (*path, key), lines, faults)
@@ -117,13 +124,13 @@ def _plain(
         return [_plain(item, (*path, index), lines, faults) for index, item in enumerate(node.value)]
     constructor = yaml.SafeLoader("")
     try:
-        value = constructor.construct_object(node)  # type: ignore[no-untyped-call]
+        value = constructor.construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError):
         faults.append(Fault(field=field_path(path), reason=f"cannot read {node.value!r}", line=line))
         return None
     if hasattr(value, "isoformat") or isinstance(value, bytes):
         return node.value  # dates stay the text they were written as
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         faults.append(Fault(field=field_path(path), reason=f"must be a finite number; got {node.value}", line=line))
     return value
 
@@ -136,8 +143,11 @@ def read_json(path: Path) -> Document:
 def parse_json(text: str, name: str) -> Document:
     """``text`` as a JSON document called ``name`` in messages. Raises DocumentError."""
 
-    def refuse_constant(token: str) -> None:
-        raise ValueError(f"{token} is not a finite number")
+    def finite(token: str) -> float:
+        value = float(token)
+        if not math.isfinite(value):
+            raise ValueError(f"{token} is not a finite number")
+        return value
 
     def unique(pairs: list[tuple[str, Any]]) -> Json:
         result = dict(pairs)
@@ -148,7 +158,7 @@ def parse_json(text: str, name: str) -> Document:
         return result
 
     try:
-        data = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique)
+        data = json.loads(text, parse_constant=finite, parse_float=finite, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         reason = f"not JSON: {error.msg} (truncated file?)" if error.pos >= len(text.rstrip()) - 1 else error.msg
         raise DocumentError(name, [Fault(field="", reason=reason, line=error.lineno)]) from None
@@ -192,7 +202,12 @@ def _reason(item: Any) -> str:
     message = message[0].lower() + message[1:]
     if kind == "value_error" or isinstance(given, (dict, list)):
         return message
-    return f"{message}; got {given!r}"
+    return f"{message}; got {_short(given)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def field_path(parts: tuple[str | int, ...]) -> str:
@@ -217,6 +232,7 @@ def yaml_text(data: Any, header: str = "") -> str:
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` beside ``path``, then renames: a reader sees the old file or the new one, never a part.
 
+    Links are followed; devices and pipes are written to as they are.
     Raises InputError when the place cannot be written to.
     """
     _write(path, lambda stream: stream.write(text.encode("utf-8")))
@@ -228,22 +244,27 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, fill: Callable[[Any], object]) -> None:
-    temporary = None
+    target, temporary = Path(os.path.realpath(path)), None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        if target.exists() and not target.is_file() and not target.is_dir():
+            with target.open("wb") as stream:  # a device or pipe, such as /dev/stdout, is written to, never replaced
+                fill(stream)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:64]}.", suffix=".part")
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             fill(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(target)
         temporary = None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

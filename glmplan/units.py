@@ -14,7 +14,9 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _DECIMAL = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
-_PATTERN = re.compile(r"^\s*([+-]?[0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*(\S.*?)?\s*$")
+# A comma only separates thousands: "1,5 GiB" is refused, not read as 15 GiB.
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)"
+_PATTERN = re.compile(rf"^\s*([+-]?{_WHOLE}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*(\S.*?)?\s*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +131,7 @@ def _quantity(dimension: Dimension, unit: str) -> tuple[BeforeValidator, PlainSe
         WithJsonSchema(
             {
                 "type": "string",
-                "pattern": rf"^\s*[+]?[0-9][0-9_,]*(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*({units})\s*$",
+                "pattern": rf"^\s*[+]?{_WHOLE}(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*({units})\s*$",
                 "examples": dimension.example.split("' or '"),
             }
         ),

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("glmplan.cli.calibrate", "Fit the few constants of a software stack to measurements."),
     "probe": ("glmplan.cli.probe", "Measure this machine and write it as a cluster profile."),
     "data": ("glmplan.cli.data", "Prepare text as token shards."),
+    "gpu": ("glmplan.cli.gpu", "Hold predictions against real training steps on this machine's GPU."),
     "hardware": ("glmplan.cli.hardware", "List, show and check hardware profiles."),
     "models": ("glmplan.cli.models", "List and show model presets."),
 }

@@ -1,8 +1,8 @@
-"""Options that several commands share, and how their text becomes a request. Heavy imports wait until they are needed."""
+"""Options that several commands share, and how their text becomes a request. Heavy imports wait until needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,7 +74,7 @@ def layout_options(command: CommandT) -> CommandT:
     return _apply(command, options)
 
 
-def _apply(command: CommandT, options: list[Callable[[CommandT], CommandT]]) -> CommandT:
+def _apply(command: CommandT, options: Sequence[Callable[[CommandT], CommandT]]) -> CommandT:
     for option in reversed(options):
         command = option(command)
     return command
@@ -84,7 +84,7 @@ def parse_choices(values: dict[str, str]) -> Choices:
     """The text of the dimension options as Choices. Raises InputError naming option, value and what is allowed."""
     from glmplan.layout.choices import Choices
 
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for option, (field, kind) in DIMENSIONS.items():
         text = values[option.replace("-", "_")].strip().lower()
         if text != "auto":
@@ -97,7 +97,9 @@ def _value(option: str, kind: str, text: str) -> object:
 
     if kind == "degree":
         if not text.isdecimal() or int(text) < 1 or len(text) > 9:
-            raise InputError(f"--{option}: expected auto, a whole number above 0, or a list such as 1,2,4; got {text!r}")
+            raise InputError(
+                f"--{option}: expected auto, a whole number above 0, or a list such as 1,2,4; got {text!r}"
+            )
         return int(text)
     if kind == "bool":
         if text not in ("on", "off", "true", "false"):

@@ -10,10 +10,11 @@ from glmplan.cost.critical_path import critical_path_s
 from glmplan.cost.overlap import smooth_maximum
 from glmplan.cost.roofline import DeviceModel
 from glmplan.layout.communication import Communication, Purpose
+from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute
 from glmplan.layout.partition import RankBlock
 from glmplan.software.stack import Stack
 from glmplan.workload.attention import is_attention_core
-from glmplan.workload.graph import LAYER_KINDS
+from glmplan.workload.graph import LAYER_KINDS, BlockKind
 from glmplan.workload.operation import Attention, Matmul, Number, Operation, Stream
 
 Floats = npt.NDArray[np.float64]
@@ -29,6 +30,16 @@ class BlockTimes:
     """Forward of the attention core: what selective recomputation repeats."""
     communication_forward_s: dict[Purpose, Floats]
     communication_backward_s: dict[Purpose, Floats]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "BlockTimes":
+        """The times of the layouts at ``rows``."""
+        return BlockTimes(
+            forward_s=self.forward_s[rows],
+            backward_s=self.backward_s[rows],
+            core_s=self.core_s[rows],
+            communication_forward_s={k: v[rows] for k, v in self.communication_forward_s.items()},
+            communication_backward_s={k: v[rows] for k, v in self.communication_backward_s.items()},
+        )
 
 
 def block_times(
@@ -64,6 +75,20 @@ def block_times(
         communication_forward_s=sent[False],
         communication_backward_s=sent[True],
     )
+
+
+def block_parts(times: BlockTimes, table: LayoutTable, kind: BlockKind) -> dict[str, Floats]:
+    """Seconds by part of one micro-batch of one block, recomputation included."""
+    full = (table.recompute == RECOMPUTES.index(Recompute.FULL)) & (kind in LAYER_KINDS)
+    selective = (table.recompute == RECOMPUTES.index(Recompute.SELECTIVE)) & (kind in LAYER_KINDS)
+    again = np.where(full, times.forward_s, np.where(selective, times.core_s, 0.0))
+    parts = {"forward_s": times.forward_s, "backward_s": times.backward_s, "recompute_s": again}
+    for purpose in (Purpose.TENSOR, Purpose.CONTEXT, Purpose.EXPERT):
+        zero = np.zeros(len(table))
+        ahead = times.communication_forward_s.get(purpose, zero)
+        back = times.communication_backward_s.get(purpose, zero)
+        parts[f"{purpose}_s"] = ahead * np.where(full, 2.0, 1.0) + back
+    return parts
 
 
 def operation_passes_s(op: Operation, device: DeviceModel, stack: Stack) -> tuple[Number, Number]:

@@ -42,22 +42,24 @@ class CollectiveModel:
     tiers: tuple[Tier, ...]
     curves: dict[tuple[str, int], tuple[Floats, Floats]] = field(default_factory=dict)
     """(collective, ranks) -> log bytes and log seconds, measured inside the first tier."""
+    devices_per_node: int = 1
+    """A first tier of several nodes is filled with whole nodes."""
 
     def seconds(self, communication: Communication) -> Floats:
         """Seconds of one such communication; 0 for a group of one rank or no bytes."""
         kind, group = communication.collective, communication.group
-        bytes_, ranks, stride = np.broadcast_arrays(
+        bytes_, ranks, stride, span = np.broadcast_arrays(
             np.asarray(communication.bytes, dtype=float),
             np.asarray(group.ranks, dtype=float),
             np.asarray(group.stride, dtype=float),
+            np.asarray(group.span, dtype=float),
         )
         result = np.zeros(bytes_.shape)
         active = (ranks > 1) & (bytes_ > 0)
         if not active.any():
             return result
-        bytes_, ranks, stride = bytes_[active], ranks[active], stride[active]
-        inner = self.tiers[0].span_devices if self.tiers else 1
-        inside = stride * (ranks - 1) < inner
+        bytes_, ranks, stride, span = bytes_[active], ranks[active], stride[active], span[active]
+        inside = self._fits_inside(span)
         values = np.empty(len(bytes_))
         values[inside] = self._inside_s(kind, bytes_[inside], ranks[inside])
         across = ~inside
@@ -65,6 +67,15 @@ class CollectiveModel:
             values[across] = self._across_s(kind, bytes_[across], Group(ranks=ranks[across], stride=stride[across]))
         result[active] = values
         return result
+
+    def _fits_inside(self, span: Floats) -> npt.NDArray[np.bool_]:
+        """Whether all groups of a kind lie within the first tier: blocks of ``span`` devices must not straddle it.
+
+        A first tier of several nodes (a rack) may leave nodes idle, so whole nodes are enough there.
+        """
+        inner = self.tiers[0].span_devices if self.tiers else 1
+        node = min(self.devices_per_node, inner)
+        return np.asarray((span <= inner) & ((inner % span == 0) | (span % node == 0)))
 
     def _inside_s(self, kind: Collective, bytes_: Floats, ranks: Floats) -> Floats:
         result = np.empty(len(bytes_))
@@ -90,7 +101,10 @@ class CollectiveModel:
     def _across_s(self, kind: Collective, bytes_: Floats, group: Group) -> Floats:
         ranks, stride = np.asarray(group.ranks), np.asarray(group.stride)
         inner = self.tiers[0].span_devices
-        per_node = np.clip(np.floor(inner / stride), 1.0, ranks)
+        span = np.asarray(group.span)
+        # of a block that straddles nodes the node with the fewest members is the bottleneck
+        usable = np.where(span < inner, np.gcd(span.astype(np.int64), inner), inner)
+        per_node = np.clip(np.floor(usable / stride), 1.0, ranks)
         nodes = np.ceil(ranks / per_node)
         reach = np.minimum(stride * ranks, self.tiers[-1].span_devices)
         outer = np.searchsorted([tier.span_devices for tier in self.tiers], reach, side="left")
@@ -127,4 +141,4 @@ def collective_model(cluster: Cluster) -> CollectiveModel:
                 sizes, inverse = np.unique(table.bytes[rows], return_inverse=True)
                 mean = np.bincount(inverse, weights=np.log(table.seconds[rows])) / np.bincount(inverse)
                 curves[str(op), int(ranks)] = (np.log(sizes), np.maximum.accumulate(mean))
-    return CollectiveModel(tiers=cluster.tiers, curves=curves)
+    return CollectiveModel(tiers=cluster.tiers, curves=curves, devices_per_node=cluster.devices_per_node)

@@ -29,7 +29,7 @@ class Surface:
     points: Floats
     """``[points, dimensions]``, logarithms."""
 
-    def at(self, *coordinates: Floats) -> Floats:
+    def at(self, *coordinates: npt.ArrayLike) -> Floats:
         """The quantity at the (broadcast) coordinates."""
         arrays = np.broadcast_arrays(*[np.asarray(c, dtype=float) for c in coordinates])
         shape = arrays[0].shape

@@ -47,7 +47,7 @@ def kept_bytes(rank_block: RankBlock, recompute: npt.NDArray[np.int64]) -> KeptB
     core, entry = np.asarray(rank_block.kept_core_bytes), np.asarray(rank_block.input_bytes)
     selective, full = (recompute == RECOMPUTES.index(kind) for kind in (Recompute.SELECTIVE, Recompute.FULL))
     kept = np.where(full, entry, np.where(selective, everything - core, everything))
-    working = np.where(full, everything, np.where(selective, core, 0.0))
+    working = np.where(full, everything - entry, np.where(selective, core, 0.0))
     return KeptBytes(kept=kept, working=working)
 
 
@@ -64,10 +64,10 @@ def memory_parts(
     policy, by = stack.memory, shard_divisors(table)
     master = policy.main_parameter_bytes
     part = {
-        "parameters_bytes": policy.parameter_bytes * (shards.dense / by.parameters + shards.experts / by.expert_parameters),
+        "parameters_bytes": policy.parameter_bytes
+        * (shards.dense / by.parameters + shards.experts / by.expert_parameters),
         "main_parameters_bytes": master * (shards.dense / by.optimizer + shards.experts / by.expert_optimizer),
-        "gradients_bytes": policy.gradient_bytes
-        * (shards.dense / by.gradients + shards.experts / by.expert_gradients),
+        "gradients_bytes": policy.gradient_bytes * (shards.dense / by.gradients + shards.experts / by.expert_gradients),
         "optimizer_bytes": STATE_BYTES[job.optimizer]
         * (shards.dense / by.optimizer + shards.experts / by.expert_optimizer),
         "gathered_parameters_bytes": _gathered(table, stack, shards),

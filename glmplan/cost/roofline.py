@@ -8,6 +8,7 @@ measured a flat share of the peak is assumed, and the estimate says so.
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from glmplan.cost.interpolation import Floats, Surface, surface
 from glmplan.hardware.catalog import load_device
@@ -102,7 +103,12 @@ class DeviceModel:
 
 
 def roofline_s(
-    m: Number, n: Number, k: Number, peak_flops_per_s: float, bandwidth_bytes_per_s: float, operand_bytes: float
+    m: npt.ArrayLike,
+    n: npt.ArrayLike,
+    k: npt.ArrayLike,
+    peak_flops_per_s: float,
+    bandwidth_bytes_per_s: float,
+    operand_bytes: float,
 ) -> Floats:
     """Larger of compute and memory seconds of one product (Williams 2009, Roofline, section 3).
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glmplan.architecture.model_flops import model_flops_per_token
-from glmplan.cost.block import BlockTimes, block_times
+from glmplan.cost.block import BlockTimes, block_parts, block_times
 from glmplan.cost.collective import CollectiveModel, collective_model
 from glmplan.cost.estimate import Grade, MemoryBreakdown, StepEstimate, TimeBreakdown
 from glmplan.cost.interval import load_intervals
@@ -18,7 +18,6 @@ from glmplan.cost.memory import PARTS, KeptBytes, kept_bytes, memory_parts
 from glmplan.cost.overlap import exposed_s
 from glmplan.cost.roofline import DeviceModel, device_model
 from glmplan.hardware.cluster import Cluster
-from glmplan.layout.communication import Purpose
 from glmplan.layout.data_parallel import GradientBytes, data_communications
 from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute, Sharding
 from glmplan.layout.partition import BLOCK_COLUMNS, RankBlock, element_bytes_of, partition_block
@@ -164,17 +163,17 @@ class CostModel:
         times = {}
         for block in self.blocks:
             rank_block = self._on_rank(block, unique)
-            distinct = block_times(
-                rank_block, self.device, self.collectives, self.stack, self.launch_s, len(unique)
-            )
-            times[block.kind] = _gather(distinct, inverse)
+            distinct = block_times(rank_block, self.device, self.collectives, self.stack, self.launch_s, len(unique))
+            times[block.kind] = distinct.take(inverse)
         return times
 
     def _time(self, table: LayoutTable, stages: Stages, shards: StateShards) -> dict[str, Floats]:
         """Seconds by part. A micro-batch takes what the slowest stage takes; the bubble is the rest of one passage."""
-        per_block = {kind: _parts(times, table, kind) for kind, times in self._block_times(table).items()}
+        per_block = {kind: block_parts(times, table, kind) for kind, times in self._block_times(table).items()}
         parts = {
-            name: np.stack([sum(stages.counts[kind][s] * per_block[kind][name] for kind in per_block) for s in range(3)])
+            name: np.stack(
+                [sum(stages.counts[kind][s] * per_block[kind][name] for kind in per_block) for s in range(3)]
+            )
             for name in next(iter(per_block.values()))
         }
         stage_s = np.where(stages.exists, sum(parts.values()), 0.0)
@@ -250,7 +249,10 @@ class CostModel:
 
 
 def cost_model(job: TrainingJob, cluster: Cluster, stack: Stack) -> CostModel:
-    """The cost model of a job on a cluster (already sized) with a stack. Raises NoData for a precision without a peak."""
+    """The cost model of a job on a cluster (already sized) with a stack.
+
+    Raises NoData when the device has no peak for the job's precision.
+    """
     measured_launch = cluster.measured.host_launch_s
     return CostModel(
         job=job,
@@ -284,27 +286,3 @@ def _distinct(table: LayoutTable, columns: tuple[str, ...]) -> tuple[LayoutTable
         key = key * len(values) + codes
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     return table.take(first), inverse
-
-
-def _gather(times: BlockTimes, rows: npt.NDArray[np.int64]) -> BlockTimes:
-    return BlockTimes(
-        forward_s=times.forward_s[rows],
-        backward_s=times.backward_s[rows],
-        core_s=times.core_s[rows],
-        communication_forward_s={k: v[rows] for k, v in times.communication_forward_s.items()},
-        communication_backward_s={k: v[rows] for k, v in times.communication_backward_s.items()},
-    )
-
-
-def _parts(times: BlockTimes, table: LayoutTable, kind: BlockKind) -> dict[str, Floats]:
-    """Seconds by part of one micro-batch of one block, recomputation included."""
-    full = (table.recompute == RECOMPUTES.index(Recompute.FULL)) & (kind in LAYER_KINDS)
-    selective = (table.recompute == RECOMPUTES.index(Recompute.SELECTIVE)) & (kind in LAYER_KINDS)
-    again = np.where(full, times.forward_s, np.where(selective, times.core_s, 0.0))
-    parts = {"forward_s": times.forward_s, "backward_s": times.backward_s, "recompute_s": again}
-    for purpose in (Purpose.TENSOR, Purpose.CONTEXT, Purpose.EXPERT):
-        zero = np.zeros(len(table))
-        ahead = times.communication_forward_s.get(purpose, zero)
-        back = times.communication_backward_s.get(purpose, zero)
-        parts[f"{purpose}_s"] = ahead * np.where(full, 2.0, 1.0) + back
-    return parts

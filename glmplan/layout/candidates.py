@@ -1,8 +1,8 @@
 """All layouts of a job on a number of devices, as tables: degrees first, the rest crossed in, rules in between.
 
-Nothing legal is left out: every degree is a divisor of the number of devices, every micro-batch a divisor of a replica's
-batch, every shard group a divisor of the data-parallel ranks. Degrees that break a rule are cut before they are crossed
-with the rest, and counted once each.
+Nothing legal is left out: every degree is a divisor of the number of devices, every micro-batch a divisor of a
+replica's batch, every shard group a divisor of the data-parallel ranks. Degrees that break a rule are cut before they
+are crossed with the rest, and counted once each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ DEGREE_RULES = (
 
 
 def _variants(degrees: LayoutTable, context: Context, choices: Choices) -> LayoutTable:
-    """Each row of ``degrees`` with every schedule, micro-batch, sharding, recomputation and sequence-parallel choice."""
+    """Each row of ``degrees`` with every schedule, micro-batch, sharding, recomputation and sequence parallelism."""
     support, layers = context.support, context.job.architecture.total_layers
     table = degrees
     chunks = _options(choices.virtual_stages, [v for v in divisors(layers) if v <= MAX_VIRTUAL_STAGES])

@@ -32,6 +32,13 @@ class Group:
 
     ranks: Number
     stride: Number
+    chain: Number | None = None
+    """Ranks of the chain of which the group is one link (pipeline stages); None: the group stands alone."""
+
+    @property
+    def span(self) -> Number:
+        """Consecutive devices that one such group (or its chain) lies among; blocks of so many are laid end to end."""
+        return self.stride * (self.ranks if self.chain is None else self.chain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,15 +38,17 @@ def data_communications(
 
     A unit's message is its share of the parameters; ``count`` says how many such messages a step has.
     """
-    messages = _messages(table, "parameters", dense, units, data_group(table), shard_group(table), width,
-                         reduces_each_micro_batch)
+    messages = _messages(
+        table, "parameters", dense, units, data_group(table), shard_group(table), width, reduces_each_micro_batch
+    )
     if not np.any(experts):
         return messages
     expert_shards = Group(
         ranks=np.maximum(table.shard_group / table.ep, 1.0), stride=(table.tp * table.ep).astype(float)
     )
-    return messages + _messages(table, "experts", experts, units, expert_data_group(table), expert_shards, width,
-                                reduces_each_micro_batch)
+    return messages + _messages(
+        table, "experts", experts, units, expert_data_group(table), expert_shards, width, reduces_each_micro_batch
+    )
 
 
 def _messages(

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +52,17 @@ class Schedule(StrEnum):
 SHARDINGS = tuple(Sharding)
 RECOMPUTES = tuple(Recompute)
 SCHEDULES = tuple(Schedule)
+CODES: dict[str, tuple[Any, ...]] = {
+    "sharding": SHARDINGS,
+    "recompute": RECOMPUTES,
+    "schedule": SCHEDULES,
+    "sequence_parallel": (False, True),
+}
+"""Columns that hold codes, with the value of each code."""
 
 
 class ParallelLayout(BaseModel):
-    """One layout. World size is ``tp * cp * pp * dp``; the step has ``global_batch / (dp * micro_batch)`` micro-batches."""
+    """One layout of ``tp * cp * pp * dp`` devices, with ``global_batch / (dp * micro_batch)`` micro-batches a step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -139,28 +146,19 @@ class LayoutTable:
 
     def row(self, index: int) -> ParallelLayout:
         """One layout of the table."""
-        values = {name: int(column[index]) for name, column in self.columns().items()}
-        return ParallelLayout(
-            **(
-                values
-                | {
-                    "sharding": SHARDINGS[values["sharding"]],
-                    "recompute": RECOMPUTES[values["recompute"]],
-                    "schedule": SCHEDULES[values["schedule"]],
-                    "sequence_parallel": bool(values["sequence_parallel"]),
-                }
-            )
-        )
+        values: dict[str, Any] = {name: int(column[index]) for name, column in self.columns().items()}
+        for name, members in CODES.items():
+            values[name] = members[values[name]]
+        return ParallelLayout(**values)
 
     @classmethod
     def of(cls, *layouts: ParallelLayout) -> Self:
         """The table whose rows are ``layouts``."""
-        codes = {"sharding": SHARDINGS, "recompute": RECOMPUTES, "schedule": SCHEDULES}
         columns: dict[str, Ints] = {}
         for field in fields(cls):
             values = [getattr(layout, field.name) for layout in layouts]
-            if field.name in codes:
-                values = [codes[field.name].index(value) for value in values]
+            if field.name in CODES:
+                values = [CODES[field.name].index(value) for value in values]
             columns[field.name] = np.array(values, dtype=np.int64)
         return cls(**columns)
 

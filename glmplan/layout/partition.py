@@ -47,8 +47,9 @@ def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves
     element_bytes = element_bytes_of(job)
     micro_batch, cp = table.micro_batch.astype(float), table.cp.astype(float)
     tokens = micro_batch * job.seq_len / cp
-    activation_bytes = tokens * job.architecture.hidden * element_bytes
-    top_k = job.architecture.moe.top_k if job.architecture.moe else 1
+    arch = job.architecture
+    activation_bytes = tokens * arch.hidden * element_bytes
+    top_k = arch.moe.top_k if arch.moe else 1
     graph: nx.DiGraph[str] = nx.DiGraph()
     kept_bytes: Number = np.zeros(len(table))
     kept_core_bytes: Number = np.zeros(len(table))
@@ -63,7 +64,8 @@ def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves
                 kept_core_bytes = kept_core_bytes + size
         split = _split(operation, table)
         copies = top_k if operation.name.startswith("expert_") else 1
-        around = tensor_parallel.tensor_communications(operation, table, activation_bytes * copies)
+        exchanged = tokens * element_bytes * copies * tensor_parallel.exchanged_width(operation, arch.hidden)
+        around = tensor_parallel.tensor_communications(operation, table, exchanged)
         if isinstance(split, Attention):
             around += context_parallel.context_communications(split, table, element_bytes)
         if operation.name in ("permute", "unpermute"):

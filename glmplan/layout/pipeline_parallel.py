@@ -88,9 +88,9 @@ def stage_transfer(table: LayoutTable, boundary_bytes: Number) -> Communication:
         bytes=np.where(table.pp > 1, boundary_bytes, 0.0),
         group=pipeline_group(table),
         backward=False,
-        count=2.0 * table.grad_accum * table.virtual_stages,
+        count=(2 * table.grad_accum * table.virtual_stages).astype(float),
     )
 
 
 def _is(table: LayoutTable, schedule: Schedule) -> npt.NDArray[np.bool_]:
-    return table.schedule == SCHEDULES.index(schedule)
+    return np.asarray(table.schedule == SCHEDULES.index(schedule))

@@ -49,7 +49,11 @@ def expert_data_group(table: LayoutTable) -> Group:
 
 def pipeline_group(table: LayoutTable) -> Group:
     """Neighbouring stages: two ranks, as far apart as a stage has ranks."""
-    return Group(ranks=np.where(table.pp > 1, 2.0, 1.0), stride=(table.tp * table.cp * table.dp).astype(float))
+    return Group(
+        ranks=np.where(table.pp > 1, 2.0, 1.0),
+        stride=(table.tp * table.cp * table.dp).astype(float),
+        chain=table.pp.astype(float),
+    )
 
 
 def is_sharding(table: LayoutTable, *kinds: Sharding) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

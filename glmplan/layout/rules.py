@@ -3,7 +3,7 @@
 The same rule rejects rows of a table and explains a single layout in one line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,22 +49,21 @@ def divisors(number: int) -> list[int]:
     return sorted({*small, *(number // d for d in small)})
 
 
-def _or_list(numbers: list[int]) -> str:
-    texts = [str(number) for number in numbers[:12]]
+def _or_list(values: Sequence[object]) -> str:
+    texts = [str(value) for value in values[:12]]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
 
 
 def _heads(table: LayoutTable, context: Context) -> Mask:
     arch = context.job.architecture
     kv_uneven = (arch.kv_heads % table.tp != 0) & (table.tp % arch.kv_heads != 0)
-    return (arch.heads % table.tp != 0) | (np.zeros(len(table), bool) if arch.mla else kv_uneven)
+    uneven = arch.heads % table.tp != 0
+    return np.asarray(uneven if arch.mla else uneven | kv_uneven)
 
 
 def _heads_sentence(layout: ParallelLayout, context: Context) -> str:
     arch = context.job.architecture
-    usable = [
-        d for d in divisors(arch.heads) if arch.mla or arch.kv_heads % d == 0 or d % arch.kv_heads == 0
-    ]
+    usable = [d for d in divisors(arch.heads) if arch.mla or arch.kv_heads % d == 0 or d % arch.kv_heads == 0]
     kv = "" if arch.kv_heads == arch.heads or arch.mla else f" and kv_heads {arch.kv_heads}"
     return f"layout.tp: {layout.tp} does not divide heads {arch.heads}{kv}; use {_or_list(usable)}"
 
@@ -80,7 +79,7 @@ def _interleaving(table: LayoutTable, context: Context) -> Mask:
     interleaved = table.virtual_stages > 1
     uneven = (layers % (table.pp * table.virtual_stages) != 0) | (table.grad_accum % table.pp != 0)
     wrong_schedule = interleaved != (table.schedule == SCHEDULES.index(Schedule.INTERLEAVED))
-    return wrong_schedule | (interleaved & ((table.pp == 1) | uneven))
+    return np.asarray(wrong_schedule | (interleaved & ((table.pp == 1) | uneven)))
 
 
 def _shard_group(table: LayoutTable, context: Context) -> Mask:
@@ -89,7 +88,7 @@ def _shard_group(table: LayoutTable, context: Context) -> Mask:
     inside = is_sharding(table, Sharding.HSDP) & (
         (table.shard_group <= 1) | (table.shard_group >= data) | (data % np.maximum(table.shard_group, 1) != 0)
     )
-    return whole | inside | (is_sharding(table, Sharding.NONE) & (table.shard_group != 1))
+    return np.asarray(whole | inside | (is_sharding(table, Sharding.NONE) & (table.shard_group != 1)))
 
 
 def _unsupported(table: LayoutTable, context: Context) -> Mask:
@@ -105,11 +104,21 @@ def _unsupported(table: LayoutTable, context: Context) -> Mask:
 def _unsupported_sentence(layout: ParallelLayout, context: Context) -> str:
     support = context.support
     missing = [name for name in ("cp", "pp", "ep") if getattr(layout, name) > 1 and not getattr(support, name)]
-    fields = f"layout.{missing[0]}: {getattr(layout, missing[0])}" if missing else f"layout.sharding: {layout.sharding}"
-    can = f"sharding {', '.join(support.shardings)}" + "".join(
-        f", {name}" for name in ("cp", "pp", "ep") if getattr(support, name)
-    )
-    return f"{fields} is not supported by {context.stack_name}; it has {can}"
+    missing += [] if layout.sharding in support.shardings else ["sharding"]
+    missing += [] if layout.pp == 1 or layout.schedule in support.schedules else ["schedule"]
+    missing += [] if layout.sequence_parallel in support.sequence_parallel else ["sequence_parallel"]
+    field = missing[0]
+    value = _switch(layout.sequence_parallel) if field == "sequence_parallel" else getattr(layout, field)
+    usable = {
+        "sharding": support.shardings,
+        "schedule": support.schedules,
+        "sequence_parallel": [_switch(able) for able in support.sequence_parallel],
+    }.get(field, ("1",))
+    return f"layout.{field}: {value} is not supported by {context.stack_name}; use {_or_list(usable)}"
+
+
+def _switch(value: bool) -> str:
+    return "on" if value else "off"
 
 
 RULES: tuple[Rule, ...] = (
@@ -140,7 +149,8 @@ RULES: tuple[Rule, ...] = (
         reason="cp does not divide the sequence",
         broken=lambda t, c: (t.cp > 1) & ((c.job.seq_len % (2 * t.cp) != 0) | (not c.job.architecture.causal)),
         sentence=lambda x, c: (
-            f"layout.cp: {x.cp} needs a causal model and 2 x cp to divide seq_len {c.job.seq_len}; use 1 or a smaller one"
+            f"layout.cp: {x.cp} needs a causal model and 2 x cp to divide seq_len {c.job.seq_len};"
+            " use 1 or a smaller one"
         ),
     ),
     Rule(
@@ -153,11 +163,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         reason="ep does not divide experts or ranks",
-        broken=lambda t, c: (t.ep > 1)
-        & (
-            (c.job.architecture.moe is None)
-            | ((c.job.architecture.moe.experts if c.job.architecture.moe else 1) % t.ep != 0)
-            | ((t.dp * t.cp) % t.ep != 0)
+        broken=lambda t, c: (
+            (t.ep > 1)
+            & (
+                (c.job.architecture.moe is None)
+                | ((c.job.architecture.moe.experts if c.job.architecture.moe else 1) % t.ep != 0)
+                | ((t.dp * t.cp) % t.ep != 0)
+            )
         ),
         sentence=lambda x, c: (
             f"layout.ep: {x.ep} must divide the experts"
@@ -190,8 +202,8 @@ RULES: tuple[Rule, ...] = (
         reason="shard group does not fit the data-parallel ranks",
         broken=_shard_group,
         sentence=lambda x, c: (
-            f"layout.shard_group: {x.shard_group} does not fit {x.sharding} with dp x cp = {x.dp * x.cp}; use 1 for none,"
-            " dp x cp for ZeRO and FSDP, a smaller divisor above 1 for HSDP"
+            f"layout.shard_group: {x.shard_group} does not fit {x.sharding} with dp x cp = {x.dp * x.cp};"
+            " use 1 for none, dp x cp for ZeRO and FSDP, a smaller divisor above 1 for HSDP"
         ),
     ),
     Rule(

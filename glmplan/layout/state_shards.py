@@ -14,7 +14,7 @@ from glmplan.workload.graph import BlockKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateShards:
-    """Parameters on one rank after tensor, pipeline and expert parallelism. Arrays ``[3, layouts]`` or ``[layouts]``."""
+    """Parameters on one rank after tensor, pipeline and expert parallelism; ``[3, layouts]`` or ``[layouts]``."""
 
     dense: Floats
     """Of a stage, all but routed experts."""

@@ -1,7 +1,7 @@
 """Tensor and sequence parallelism: how they split operations, and the collectives they add.
 
-Shoeybi 2019 (arXiv:1909.08053, section 3) for the split; Korthikanti 2022 (arXiv:2205.05198, section 4.2.2) for sequence
-parallelism, which replaces each all-reduce by an all-gather and a reduce-scatter of the same bytes.
+Shoeybi 2019 (arXiv:1909.08053, section 3) for the split; Korthikanti 2022 (arXiv:2205.05198, section 4.2.2) for
+sequence parallelism, which replaces each all-reduce by an all-gather and a reduce-scatter of the same bytes.
 """
 
 from dataclasses import replace
@@ -14,8 +14,24 @@ from glmplan.layout.placement import tensor_group
 from glmplan.workload.operation import Attention, Kept, Matmul, Number, Operation, Region, Split, Stream
 
 # Operations whose input every tensor-parallel rank needs whole, and operations whose outputs are partial sums.
-GATHERED_INPUTS = ("qkv", "cross_qkv", "query_up", "key_value_up", "mlp_up", "expert_up", "shared_expert_up", "vocabulary")
-PARTIAL_OUTPUTS = ("attention_output", "cross_attention_output", "mlp_down", "expert_down", "shared_expert_down", "embedding")
+GATHERED_INPUTS = (
+    "qkv",
+    "cross_qkv",
+    "query_up",
+    "key_value_up",
+    "mlp_up",
+    "expert_up",
+    "shared_expert_up",
+    "vocabulary",
+)
+PARTIAL_OUTPUTS = (
+    "attention_output",
+    "cross_attention_output",
+    "mlp_down",
+    "expert_down",
+    "shared_expert_down",
+    "embedding",
+)
 
 
 def sequence_divisor(table: LayoutTable) -> Number:
@@ -51,6 +67,13 @@ def kept_divisor(kept: Kept, table: LayoutTable, saves_gathered_input: bool) -> 
     return 1.0 if kept.gathered and saves_gathered_input else sequence_divisor(table)
 
 
+def exchanged_width(operation: Operation, hidden: int) -> Number:
+    """Elements a token of the input that is gathered, or of the output that is summed: mostly ``hidden``."""
+    if isinstance(operation, Matmul) and operation.name in GATHERED_INPUTS:
+        return operation.depth
+    return hidden
+
+
 def tensor_communications(operation: Operation, table: LayoutTable, activation_bytes: Number) -> list[Communication]:
     """Collectives next to ``operation``, whose gathered input or summed output has ``activation_bytes`` bytes."""
     group = tensor_group(table)
@@ -61,12 +84,14 @@ def tensor_communications(operation: Operation, table: LayoutTable, activation_b
         collective = Collective.ALL_GATHER if gather else Collective.REDUCE_SCATTER
         whole = np.where(split_sequence, 0.0, activation_bytes)
         parts = np.where(split_sequence, activation_bytes, 0.0)
-        shared = {"purpose": Purpose.TENSOR, "group": group, "backward": backward}
         # without sequence parallelism a gather is free: every rank holds the whole
-        reduced = [Communication(name=f"{name}_reduce", collective=Collective.ALL_REDUCE, bytes=whole, **shared)]
+        sent = [(f"{name}_{collective}", collective, parts)]
+        sent += [] if gather else [(f"{name}_reduce", Collective.ALL_REDUCE, whole)]
         return [
-            *([] if gather else reduced),
-            Communication(name=f"{name}_{collective}", collective=collective, bytes=parts, **shared),
+            Communication(
+                name=label, purpose=Purpose.TENSOR, collective=kind, bytes=size, group=group, backward=backward
+            )
+            for label, kind, size in sent
         ]
 
     if operation.name in GATHERED_INPUTS:

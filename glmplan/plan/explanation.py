@@ -44,9 +44,7 @@ def explain(plan: Plan) -> list[str]:
         sentences.append(_runner_up(chosen, plan.alternatives[0]))
     if search.rejected:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in search.rejected.items())
-        sentences.append(
-            f"Of {search.considered:,} layouts considered {search.feasible:,} fit; the others: {counts}."
-        )
+        sentences.append(f"Of {search.considered:,} layouts considered {search.feasible:,} fit; the others: {counts}.")
     sentences.append(GRADE_SENTENCES[chosen.estimate.grade])
     return sentences
 
@@ -87,9 +85,7 @@ def _memory_sentence(estimate: StepEstimate) -> str:
 
 def _runner_up(chosen: Option, other: Option) -> str:
     slower = other.estimate.step_time_s / chosen.estimate.step_time_s - 1.0
-    losses = {
-        name: getattr(other.estimate.time, name) - getattr(chosen.estimate.time, name) for name in TIME_NAMES
-    }
+    losses = {name: getattr(other.estimate.time, name) - getattr(chosen.estimate.time, name) for name in TIME_NAMES}
     worst, most = max(losses.items(), key=lambda item: item[1])
     if most < 1e-3 * chosen.estimate.step_time_s:
         memory = other.estimate.peak_memory_bytes - chosen.estimate.peak_memory_bytes

@@ -47,10 +47,7 @@ def search_layouts(
     keep: int,
     progress: Callable[[int], None] | None = None,
 ) -> SearchResult:
-    """The ``keep`` best of all legal layouts whose peak leaves ``memory_margin`` of the memory free.
-
-    ``progress`` is called with the number of layouts considered so far.
-    """
+    """The ``keep`` best legal layouts that leave ``memory_margin`` free; ``progress`` hears the number considered."""
     limit = model.cluster.device.memory_capacity_bytes * (1.0 - memory_margin)
     considered = feasible = 0
     rejected: dict[str, int] = {}
@@ -77,21 +74,21 @@ def search_layouts(
             best.append(fitting.take(ranking(fitting, estimates, objective, keep)))
         if progress is not None:
             progress(considered)
-    found: list[Found] = []
-    if best:
-        finalists = LayoutTable.concatenate(best)
-        estimates = model.estimate(finalists)
-        found = [
-            Found(layout=finalists.row(int(row)), estimate=estimates.row(int(row)))
-            for row in ranking(finalists, estimates, objective, keep)
-        ]
+    found = _finalists(model, LayoutTable.concatenate(best), objective, keep) if best else ()
     least_memory = None
     if not found and smallest is not None:
         least_memory = Found(layout=smallest[1].row(0), estimate=model.estimate(smallest[1]).row(0))
     return SearchResult(
-        best=tuple(found),
+        best=found,
         considered=considered,
         feasible=feasible,
         rejected=dict(sorted(rejected.items(), key=lambda item: (-item[1], item[0]))),
         smallest=least_memory,
     )
+
+
+def _finalists(model: CostModel, table: LayoutTable, objective: Objective, keep: int) -> tuple[Found, ...]:
+    """The ``keep`` best of the rows that won in their own batch, best first."""
+    estimates = model.estimate(table)
+    rows = [int(row) for row in ranking(table, estimates, objective, keep)]
+    return tuple(Found(layout=table.row(row), estimate=estimates.row(row)) for row in rows)

@@ -17,7 +17,8 @@ def ranking(table: LayoutTable, estimates: EstimateTable, objective: Objective, 
     """Rows of the ``keep`` best layouts, best first; ties go to less memory, then to smaller degrees, always alike."""
     value = estimates.step_time_s if objective == "time" else estimates.peak_memory_bytes
     if len(value) > 8 * keep:  # sort only what can be among the best
-        bound = np.partition(value, keep)[keep] * (1 + 10.0**-TIE_DIGITS)
+        # rounding to that many digits moves a value by up to half of 10^(1 - digits)
+        bound = np.partition(value, keep)[keep] * (1 + 10.0 ** (1 - TIE_DIGITS))
         rows = np.flatnonzero(value <= bound)
     else:
         rows = np.arange(len(value))

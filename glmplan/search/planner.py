@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from glmplan import __version__
 from glmplan.cost.step import CostModel, cost_model
+from glmplan.documents import sha256
 from glmplan.errors import DoesNotFit, InputError
 from glmplan.hardware.calibration import Calibration
 from glmplan.hardware.catalog import load_cluster
@@ -17,7 +18,6 @@ from glmplan.plan.request import PlanRequest
 from glmplan.search.exhaustive import SearchResult, search_layouts
 from glmplan.search.relaxation import what_would_fit
 from glmplan.software.catalog import load_stack, stack_path
-from glmplan.documents import sha256
 from glmplan.software.stack import Stack
 from glmplan.units import format_bytes, format_quantity
 
@@ -55,9 +55,7 @@ def load_problem(request: PlanRequest, calibration: Calibration | None = None) -
     if family not in stack.support.families:
         able = ", ".join(stack.support.families)
         raise InputError(f"stack: {stack.name} does not train {family} models; it trains {able}")
-    context = Context(
-        job=request.job, num_devices=request.num_gpus, support=stack.support, stack_name=stack.name
-    )
+    context = Context(job=request.job, num_devices=request.num_gpus, support=stack.support, stack_name=stack.name)
     return Problem(
         request=request,
         cluster=cluster,
@@ -90,16 +88,17 @@ def make_plan(problem: Problem, progress: Callable[[int], None] | None = None) -
 
 
 def plan_of_layout(problem: Problem, layout: ParallelLayout) -> Plan:
-    """The plan that consists of one given layout.
+    """The plan that consists of one given layout, whether it fits in memory or not.
 
-    Raises InputError with all broken rules, DoesNotFit when its memory exceeds the device's.
+    Raises InputError with all broken rules.
     """
     reasons = broken_rules(layout, problem.context)
     if reasons:
         raise InputError("\n".join(reasons))
-    estimate = problem.model.estimate(LayoutTable.of(layout)).row(0)
-    summary = SearchSummary(considered=1, feasible=1, rejected={}, optimal=False, gap=0.0)
-    return _plan(problem, [Option(layout=layout, estimate=estimate)], summary)
+    estimates = problem.model.estimate(LayoutTable.of(layout))
+    feasible = int(estimates.fits()[0])
+    summary = SearchSummary(considered=1, feasible=feasible, rejected={}, optimal=False, gap=0.0)
+    return _plan(problem, [Option(layout=layout, estimate=estimates.row(0))], summary)
 
 
 def _plan(problem: Problem, options: list[Option], summary: SearchSummary) -> Plan:
@@ -165,7 +164,9 @@ def _assumptions(problem: Problem) -> list[Assumption]:
                 name=f"{stack.name}: {name}",
                 value=f"{constant.value:.4g}",
                 grade="fitted" if in_fit else "assumed",
-                source=fitted.made_by if in_fit and fitted is not None else f"prior of the stack preset; {stack.source}",
+                source=fitted.made_by
+                if in_fit and fitted is not None
+                else f"prior of the stack preset; {stack.source}",
             )
         )
     return assumptions

@@ -1,5 +1,6 @@
 """Operations of one attention block: projections, rotary positions, attention core, output, residual."""
 
+from glmplan.architecture.model_flops import attended_keys
 from glmplan.architecture.transformer import Architecture
 from glmplan.software.stack import Kernels
 from glmplan.workload.operation import Attention, Kept, Matmul, Operation, Region, Split, Stream
@@ -75,9 +76,7 @@ def _latent_projections(arch: Architecture, seq_len: int) -> list[Operation]:
     """Low-rank projections of DeepSeek-V2 (arXiv:2405.04434, eq. 9 to 19). The down-projections are not split."""
     mla = arch.mla
     assert mla is not None
-    query_width = arch.heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
     operations: list[Operation] = []
-    kept_input = Kept(region=Region.SEQUENCE, elements=seq_len * arch.hidden)
     if mla.q_lora_rank:
         operations.append(
             Matmul(
@@ -87,7 +86,7 @@ def _latent_projections(arch: Architecture, seq_len: int) -> list[Operation]:
                 depth=arch.hidden,
                 split=Split.NONE,
                 region=Region.SEQUENCE,
-                kept=(kept_input,),
+                kept=(Kept(region=Region.SEQUENCE, elements=seq_len * arch.hidden),),
             )
         )
     depth = mla.q_lora_rank or arch.hidden
@@ -95,7 +94,7 @@ def _latent_projections(arch: Architecture, seq_len: int) -> list[Operation]:
         Matmul(
             name="query_up",
             tokens=seq_len,
-            columns=query_width,
+            columns=arch.heads * mla.qk_head_dim,
             depth=depth,
             split=Split.COLUMNS,
             kept=(Kept(region=Region.SEQUENCE, elements=2 * seq_len * depth, gathered=True),),
@@ -143,9 +142,8 @@ def _core(arch: Architecture, seq_len: int, kernels: Kernels, *, causal: bool, p
     qk_dim = arch.mla.qk_nope_head_dim + arch.mla.qk_rope_head_dim if arch.mla else arch.head_dim
     v_dim = arch.mla.v_head_dim if arch.mla else arch.head_dim
     kv_heads = arch.heads if arch.mla else arch.kv_heads
-    window = min(arch.sliding_window, seq_len) if arch.sliding_window else 0
     inputs = seq_len * (arch.heads * qk_dim + kv_heads * (qk_dim + v_dim))
-    unfused = kernels.attention == "unfused"
+    unfused, keys = kernels.attention == "unfused", 2 if causal else 1
     operations: list[Operation] = [
         Attention(
             name=f"{prefix}attention_core",
@@ -153,11 +151,11 @@ def _core(arch: Architecture, seq_len: int, kernels: Kernels, *, causal: bool, p
             heads=arch.heads,
             kv_heads=kv_heads,
             query_len=seq_len,
-            # A causal window of w keys is seen whole by all but the first w queries; 2w of "half seen" keys is that.
-            key_len=min(2 * window, seq_len) if window and causal else (window or seq_len),
+            # the unfused kernels compute what is masked as well; twice the keys seen on average are "half seen" keys
+            key_len=seq_len if unfused else attended_keys(seq_len, window=arch.sliding_window, halved=causal) * keys,
             qk_dim=qk_dim,
             v_dim=v_dim,
-            causal=causal and not unfused,  # the unfused kernels compute the masked half as well
+            causal=causal and not unfused,
             kept=(Kept(region=Region.TENSOR, elements=inputs, fp32_elements=0 if unfused else seq_len * arch.heads),),
         )
     ]

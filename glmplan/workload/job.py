@@ -36,7 +36,9 @@ class TrainingJob(BaseModel):
     def _positions_suffice(self) -> Self:
         rows = self.architecture.learned_positions
         if rows and self.seq_len > rows:
-            raise ValueError(f"seq_len: {self.seq_len} exceeds the {rows} learned positions of {self.architecture.name}")
+            raise ValueError(
+                f"seq_len: {self.seq_len} exceeds the {rows} learned positions of {self.architecture.name}"
+            )
         return self
 
     @property

@@ -27,22 +27,7 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> lis
     hidden = arch.hidden
     operations: list[Operation] = [
         norm("mlp_norm", arch, seq_len, kernels),
-        Matmul(
-            name="router",
-            tokens=seq_len,
-            columns=moe.experts,
-            depth=hidden,
-            split=Split.NONE,
-            region=Region.SEQUENCE,
-            kept=(Kept(region=Region.SEQUENCE, elements=seq_len * hidden, fp32_elements=2.0 * seq_len * moe.experts),),
-        ),
-        Stream(
-            name="router_choice",
-            region=Region.SEQUENCE,
-            forward_elements=6.0 * seq_len * moe.experts,
-            backward_elements=6.0 * seq_len * moe.experts,
-            launches=6.0,
-        ),
+        *_router(arch.hidden, moe.experts, seq_len),
         # each routed copy of a token is read and written once on the way to its expert, and once on the way back
         Stream(
             name="permute",
@@ -76,6 +61,27 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> lis
         )
     operations.append(residual("mlp_residual", arch, seq_len, kernels))
     return operations
+
+
+def _router(hidden: int, experts: int, seq_len: int) -> list[Operation]:
+    return [
+        Matmul(
+            name="router",
+            tokens=seq_len,
+            columns=experts,
+            depth=hidden,
+            split=Split.NONE,
+            region=Region.SEQUENCE,
+            kept=(Kept(region=Region.SEQUENCE, elements=seq_len * hidden, fp32_elements=2.0 * seq_len * experts),),
+        ),
+        Stream(
+            name="router_choice",
+            region=Region.SEQUENCE,
+            forward_elements=6.0 * seq_len * experts,
+            backward_elements=6.0 * seq_len * experts,
+            launches=6.0,
+        ),
+    ]
 
 
 def _two_products(

@@ -1,6 +1,6 @@
 """One operation of a forward pass: what it multiplies, moves and keeps. No device, no layout, no seconds.
 
-Numbers are per sequence in ``workload`` and arrays over layouts once ``layout`` has split them; the records are the same.
+Numbers are per sequence in ``workload`` and arrays over layouts once ``layout`` has split them, in the same records.
 """
 
 from dataclasses import dataclass

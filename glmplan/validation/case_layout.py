@@ -1,0 +1,90 @@
+"""A case's layout record as a parallel layout, with the batch that goes with it."""
+
+import re
+from enum import StrEnum
+from typing import TypeVar
+
+from glmplan.layout.parallel_layout import ParallelLayout, Recompute, Schedule, Sharding
+from glmplan.plan.measurement import Measurement
+from glmplan.precision import Precision
+from glmplan.validation.case_fields import Fields, Unusable
+
+ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
+_ADAM = re.compile(r"^(decoupled_|skip-step )?adamw?$", re.IGNORECASE)
+_SCHEDULES = {"1f1b": Schedule.ONE_F_ONE_B, "gpipe": Schedule.GPIPE, "interleaved": Schedule.INTERLEAVED}
+
+
+def case_layout(measurement: Measurement, fields: Fields) -> tuple[ParallelLayout, int]:
+    """The layout of ``measurement`` and its global batch in sequences.
+
+    The batch may end in a smaller micro-batch; ``grad_accum`` counts it. Raises Unusable where a needed field is not
+    stated, ValidationError where values are out of range.
+    """
+    optimizer = str(fields.get("layout.optimizer"))
+    if not _ADAM.match(optimizer):
+        raise Unusable(f"layout.optimizer: {optimizer} is not modelled; only Adam is")
+    gpus = fields.whole("hardware.gpus")
+    tp, pp, cp = (fields.whole(f"layout.{name}") for name in ("tp", "pp", "cp"))
+    if gpus % (tp * pp * cp):
+        raise Unusable(f"contradictory: tp {tp} x cp {cp} x pp {pp} does not divide hardware.gpus {gpus}")
+    dp = fields.whole("layout.dp", default=gpus // (tp * pp * cp))
+    if tp * pp * cp * dp != gpus:
+        raise Unusable(f"contradictory: tp {tp} x cp {cp} x pp {pp} x dp {dp} is not hardware.gpus {gpus}")
+    micro_batch, global_batch = fields.whole("layout.micro_batch"), fields.whole("layout.global_batch")
+    virtual_stages = fields.whole("layout.virtual_stages")
+    sharding, shard_group = _sharding(measurement, fields, dp * cp)
+    layout = ParallelLayout(
+        tp=tp,
+        cp=cp,
+        pp=pp,
+        virtual_stages=virtual_stages,
+        ep=fields.whole("layout.ep"),
+        dp=dp,
+        sharding=sharding,
+        shard_group=shard_group,
+        micro_batch=micro_batch,
+        grad_accum=-(-global_batch // (dp * micro_batch)),
+        recompute=_choice(Recompute, "recompute", fields),
+        schedule=_schedule(measurement, virtual_stages),
+        sequence_parallel=tp > 1 and bool(fields.need("layout.sequence_parallel")),
+    )
+    return layout, global_batch
+
+
+def case_precision(fields: Fields) -> Precision:
+    """The format of the matmuls. Raises Unusable for one that is not known."""
+    return _choice(Precision, "precision", fields)
+
+
+def _sharding(measurement: Measurement, fields: Fields, ranks: int) -> tuple[Sharding, int]:
+    if ranks == 1:
+        return Sharding.NONE, 1
+    sharding = _choice(Sharding, "sharding", fields)
+    if sharding is Sharding.NONE:
+        return sharding, 1
+    given = measurement.layout.get("shard_group")
+    if sharding is Sharding.HSDP:
+        return sharding, min(ranks, int(given or fields.whole("hardware.gpus_per_node")))
+    if given and given < ranks and sharding in (Sharding.FSDP, Sharding.ZERO3):
+        return Sharding.HSDP, int(given)
+    return sharding, ranks
+
+
+def _schedule(measurement: Measurement, virtual_stages: int) -> Schedule:
+    stated = str(measurement.layout.get("schedule") or "")
+    known = stated.removesuffix(" (modified)")
+    if stated and known not in _SCHEDULES:
+        raise Unusable(f"layout.schedule: {stated} is not modelled; {', '.join(_SCHEDULES)} are")
+    if known == "interleaved" and virtual_stages == 1 and not measurement.layout.get("virtual_stages"):
+        raise Unusable("the source does not state: layout.virtual_stages")
+    if virtual_stages > 1:
+        return Schedule.INTERLEAVED
+    return Schedule.ONE_F_ONE_B if known in ("", "interleaved") else _SCHEDULES[known]
+
+
+def _choice(kind: type[ChoiceT], name: str, fields: Fields) -> ChoiceT:
+    value = fields.need(f"layout.{name}")
+    try:
+        return kind(value)
+    except ValueError:
+        raise Unusable(f"layout.{name}: {value} is not modelled; {', '.join(kind)} are") from None

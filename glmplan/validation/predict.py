@@ -1,0 +1,124 @@
+"""Predicts cases. Cases that share job, cluster and stack are estimated together, as one table of layouts."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from glmplan.cost.estimate import Grade, StepEstimate
+from glmplan.errors import GlmplanError
+from glmplan.hardware.cluster import Cluster
+from glmplan.layout.parallel_layout import LayoutTable
+from glmplan.software.stack import Stack
+from glmplan.validation.case import CaseInputs, Part, Skipped
+from glmplan.workload.job import TrainingJob
+
+Floats = npt.NDArray[np.float64]
+
+
+class Estimates(Protocol):
+    """The estimates of a table of layouts."""
+
+    @property
+    def step_time_s(self) -> Floats:
+        """Seconds of one step, a value a layout."""
+
+    def row(self, index: int) -> StepEstimate:
+        """The whole estimate of one layout."""
+
+
+class Estimator(Protocol):
+    """The predictor that is held against the measurements (``cost.step.estimate``)."""
+
+    def __call__(self, table: LayoutTable, job: TrainingJob, cluster: Cluster, stack: Stack) -> Estimates: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What is predicted for one case, from its inputs alone."""
+
+    case: CaseInputs
+    step_time_s: float
+    step_time_low90_s: float
+    step_time_high90_s: float
+    peak_memory_gib: float | None
+    """Counted as the case counts it; None where the case gives no memory."""
+    grade: Grade
+
+
+StackOf = Callable[[CaseInputs], Stack]
+
+
+def predict_cases(cases: Sequence[CaseInputs], stack_of: StackOf, estimate: Estimator) -> list[Prediction | Skipped]:
+    """A prediction, or the reason why there is none, for each of ``cases``, in their order."""
+    estimated: dict[int, list[tuple[float, StepEstimate]]] = defaultdict(list)
+    refused: dict[int, Skipped] = {}
+    for batch in _batches(cases):
+        first = cases[batch.members[0][0]]
+        try:
+            rows = estimate(batch.table(), batch.job, first.cluster, stack_of(first))
+        except GlmplanError as error:
+            reason = str(error).replace("\n", "; ")
+            refused |= {index: Skipped(id=cases[index].id, reason=reason) for index, _ in batch.members}
+            continue
+        for row, (index, part) in enumerate(batch.members):
+            estimated[index].append((part.weight, rows.row(row)))
+    return [refused.get(index) or _prediction(case, estimated[index]) for index, case in enumerate(cases)]
+
+
+def predict_step_times(cases: Sequence[CaseInputs], stack: Stack, estimate: Estimator) -> Floats:
+    """Predicted step seconds of each case with one stack; NaN where the predictor refuses. Nothing else: for fits."""
+    times = np.zeros(len(cases))
+    for batch in _batches(cases, same_batch=True):
+        try:
+            cluster = cases[batch.members[0][0]].cluster
+            column = np.asarray(estimate(batch.table(), batch.job, cluster, stack).step_time_s)
+        except GlmplanError:
+            column = np.full(len(batch.members), np.nan)
+        for (index, part), seconds in zip(batch.members, column, strict=True):
+            times[index] += part.weight * seconds
+    return times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """Parts that one call of the estimator serves, each with the index of its case."""
+
+    job: TrainingJob
+    members: list[tuple[int, Part]]
+
+    def table(self) -> LayoutTable:
+        return LayoutTable.of(*(part.layout for _, part in self.members))
+
+
+def _batches(cases: Sequence[CaseInputs], *, same_batch: bool = False) -> list[_Batch]:
+    """Parts of one job, cluster and stack together.
+
+    ``same_batch`` joins jobs that differ in their global batch only: a step's time knows it from the layout.
+    """
+    batches: dict[tuple[TrainingJob, int, str], list[tuple[int, Part]]] = defaultdict(list)
+    for index, case in enumerate(cases):
+        for part in case.parts:
+            job = part.job.model_copy(update={"global_batch": 1}) if same_batch else part.job
+            batches[job, id(case.cluster), case.stack].append((index, part))
+    return [_Batch(job=job, members=members) for (job, _, _), members in batches.items()]
+
+
+def _prediction(case: CaseInputs, parts: list[tuple[float, StepEstimate]]) -> Prediction | Skipped:
+    seconds = sum(weight * estimate.step_time_s for weight, estimate in parts)
+    if not np.isfinite(seconds) or seconds <= 0:
+        return Skipped(id=case.id, reason="the layout has no estimate; it breaks a rule of the cost model")
+    memory = None
+    if case.memory is not None:
+        memory = max(case.memory.predicted_gib(estimate) for _, estimate in parts)
+    return Prediction(
+        case=case,
+        step_time_s=seconds,
+        step_time_low90_s=sum(weight * estimate.step_time_low90_s for weight, estimate in parts),
+        step_time_high90_s=sum(weight * estimate.step_time_high90_s for weight, estimate in parts),
+        peak_memory_gib=memory,
+        grade=parts[0][1].grade,
+    )
