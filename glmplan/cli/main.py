@@ -83,6 +83,9 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.ClickException as error:
         _say(error.format_message())
         sys.exit(2)

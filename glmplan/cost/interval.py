@@ -31,4 +31,4 @@ class Intervals(BaseModel):
 @cache
 def load_intervals() -> Intervals:
     """The intervals shipped with the profiles."""
-    return check(Intervals, read_yaml(profiles_folder() / "calibrations" / "intervals.yaml"))
+    return check(Intervals, read_yaml(profiles_folder() / "intervals.yaml"))

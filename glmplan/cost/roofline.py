@@ -171,7 +171,7 @@ def _bandwidth(device: Device) -> float:
 def _attention_surfaces(
     cluster: Cluster, precision: Precision, peak_flops_per_s: float
 ) -> tuple[Surface | None, Surface | None]:
-    table = cluster.measured.attention_table()
+    table = cluster.measured.attention_table(str(precision))
     if table is None:
         return None, None
     lender_peak = peak_flops_per_s
@@ -181,7 +181,7 @@ def _attention_surfaces(
     flops = 2.0 * table.batch * table.heads * table.seq.astype(float) ** 2 * table.head_dim
     where = (table.seq, table.batch * table.heads)
     forward = surface(where, flops / (lender_peak * table.seconds))
-    backward = cluster.measured.attention_backward_table()
+    backward = cluster.measured.attention_backward_table(str(precision))
     if backward is None:
         return forward, None
     ahead = surface((table.seq, table.batch * table.heads, table.head_dim), table.seconds)

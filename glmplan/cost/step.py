@@ -190,7 +190,8 @@ class CostModel:
         time["data_parallel_s"] = self._data_parallel(table, stages, shards, longest * m, backward_s)
         time["optimizer_s"] = self._optimizer(table, stages, shards)
         time["other_s"] = np.full(len(table), self.stack["fixed_step_s"])
-        return time
+        derate = self.stack["machine_derate"]
+        return {name: values * derate for name, values in time.items()}
 
     def _transfer(self, table: LayoutTable) -> Floats:
         tokens = table.micro_batch * self.job.seq_len / table.cp / sequence_divisor(table)

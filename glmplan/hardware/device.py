@@ -9,6 +9,7 @@ from glmplan.hardware.fact import (
     BandwidthFact,
     ComputeRateFact,
     CountFact,
+    DurationFact,
     Figures,
     PowerFact,
     Record,
@@ -28,6 +29,8 @@ class ScaleUp(Record):
     """Name of a link profile."""
     bandwidth: BandwidthFact | None = None
     """All links of one device together, one direction; none: the link profile's own."""
+    latency: DurationFact | None = None
+    """Of one step, where it was measured on this machine; none: the link profile's own."""
     wiring: Literal["switch", "mesh", "pairs", "torus"] = "switch"
     """``switch``: any pair at full rate; ``mesh``: one link for each peer; ``pairs``: bridges between two devices."""
 

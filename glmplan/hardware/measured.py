@@ -115,10 +115,10 @@ class MeasuredTables:
                     )
         return None
 
-    def attention_table(self) -> AttentionTable | None:
-        """Causal forward calls."""
+    def attention_table(self, dtype: str = "bf16") -> AttentionTable | None:
+        """Causal forward calls. A probe measures each format by itself; the files hold bf16, which runs like fp16."""
         if self.own is not None and self.own.attention is not None:
-            return _own_attention(self.own.attention, self.device)
+            return _own_attention(self.own.attention, dtype, self.device)
         for device in (self.device, *self.lenders):
             columns = _columns(self.folder / "attention" / f"{device}.csv.gz")
             if columns is not None:
@@ -134,11 +134,11 @@ class MeasuredTables:
                 )
         return None
 
-    def attention_backward_table(self) -> AttentionTable | None:
+    def attention_backward_table(self, dtype: str = "bf16") -> AttentionTable | None:
         """Causal backward calls; only a probe measures them."""
         if self.own is None or self.own.attention_backward is None:
             return None
-        return _own_attention(self.own.attention_backward, self.device)
+        return _own_attention(self.own.attention_backward, dtype, self.device)
 
     def collective_table(self) -> CollectiveTable | None:
         """Collectives within the scale-up domain."""
@@ -230,16 +230,19 @@ def _own_matmul(rows: MatmulColumns, dtype: str, device: str) -> MatmulTable:
     )
 
 
-def _own_attention(rows: AttentionColumns, device: str) -> AttentionTable:
+def _own_attention(rows: AttentionColumns, dtype: str, device: str) -> AttentionTable | None:
+    chosen = np.array([given == dtype for given in rows.dtype])
+    if not chosen.any():
+        return None
     return AttentionTable(
         device=device,
         grade="measured",
-        batch=np.array(rows.batch),
-        seq=np.array(rows.seq),
-        heads=np.array(rows.heads),
-        kv_heads=np.array(rows.kv_heads),
-        head_dim=np.array(rows.head_dim),
-        seconds=np.array(rows.seconds, dtype=float),
+        batch=np.array(rows.batch)[chosen],
+        seq=np.array(rows.seq)[chosen],
+        heads=np.array(rows.heads)[chosen],
+        kv_heads=np.array(rows.kv_heads)[chosen],
+        head_dim=np.array(rows.head_dim)[chosen],
+        seconds=np.array(rows.seconds, dtype=float)[chosen],
     )
 
 

@@ -92,7 +92,7 @@ def _machine(device: Device, node: Node, parts: Parts) -> Machine:
         port = ScaleUpPort(
             link=link.name,
             bandwidth_bytes_per_s=bandwidth,
-            latency_s=link.latency_s,
+            latency_s=scale_up.latency.value if scale_up.latency else link.latency_s,
             wiring=scale_up.wiring,
             in_switch_reduction=link.in_switch_reduction and scale_up.wiring == "switch",
         )

@@ -85,7 +85,7 @@ def _variants(degrees: LayoutTable, context: Context, choices: Choices) -> Layou
     support, layers = context.support, context.job.architecture.total_layers
     table = degrees
     chunks = _options(choices.virtual_stages, [v for v in divisors(layers) if v <= MAX_VIRTUAL_STAGES])
-    schedules = [SCHEDULES.index(Schedule(s)) for s in (choices.schedule or support.schedules)]
+    schedules = [SCHEDULES.index(Schedule(s)) for s in dict.fromkeys(choices.schedule or support.schedules)]
     interleaved = SCHEDULES.index(Schedule.INTERLEAVED)
     table = _cross(table, "virtual_stages", chunks)
     table = _cross(table, "schedule", schedules)
@@ -101,13 +101,13 @@ def _variants(degrees: LayoutTable, context: Context, choices: Choices) -> Layou
     batch = context.job.global_batch
     micro = _options(choices.micro_batch, [d for d in divisors(batch) if d <= MAX_AUTO_MICRO_BATCH])
     table = _cross(table, "micro_batch", micro)
-    divides = batch % (table.dp * table.micro_batch) == 0
-    table = table.take(divides)
-    table = _with(table, grad_accum=batch // (table.dp * table.micro_batch))
+    if choices.micro_batch is None:
+        table = table.take(batch % (table.dp * table.micro_batch) == 0)
+    table = _with(table, grad_accum=np.maximum(batch // (table.dp * table.micro_batch), 1))
     table = _shardings(table, context, choices)
-    table = _cross(table, "recompute", [RECOMPUTES.index(r) for r in choices.recompute or RECOMPUTES])
+    table = _cross(table, "recompute", [RECOMPUTES.index(r) for r in dict.fromkeys(choices.recompute or RECOMPUTES)])
     sequence = choices.sequence_parallel if choices.sequence_parallel is not None else support.sequence_parallel
-    table = _cross(table, "sequence_parallel", [int(value) for value in sequence])
+    table = _cross(table, "sequence_parallel", [int(value) for value in dict.fromkeys(sequence)])
     if choices.sequence_parallel is None:
         fits = context.job.seq_len % (table.tp * table.cp) == 0
         table = table.take((table.sequence_parallel == 0) | ((table.tp > 1) & fits))
@@ -115,8 +115,10 @@ def _variants(degrees: LayoutTable, context: Context, choices: Choices) -> Layou
 
 
 def _shardings(table: LayoutTable, context: Context, choices: Choices) -> LayoutTable:
-    allowed = [Sharding(name) for name in (choices.sharding or context.support.shardings)]
+    allowed = dict.fromkeys(Sharding(name) for name in (choices.sharding or context.support.shardings))
     table = _cross(table, "sharding", [SHARDINGS.index(kind) for kind in allowed])
+    if choices.shard_group is not None:  # what was asked for is judged by the rules
+        return _cross(table, "shard_group", _options(choices.shard_group, ()))
     data = table.dp * table.cp
     hybrid = table.sharding == SHARDINGS.index(Sharding.HSDP)
     unsharded = table.sharding == SHARDINGS.index(Sharding.NONE)
@@ -124,11 +126,9 @@ def _shardings(table: LayoutTable, context: Context, choices: Choices) -> Layout
     if choices.sharding is None:  # one data-parallel rank has nothing to shard
         alone = (whole.dp * whole.cp == 1) & (whole.sharding != SHARDINGS.index(Sharding.NONE))
         whole = whole.take(~alone)
-    groups = _options(choices.shard_group, divisors(context.num_devices))
-    split = _cross(table.take(hybrid), "shard_group", groups)
-    if choices.shard_group is None:
-        inside = split.dp * split.cp
-        split = split.take((split.shard_group > 1) & (split.shard_group < inside) & (inside % split.shard_group == 0))
+    split = _cross(table.take(hybrid), "shard_group", divisors(context.num_devices))
+    inside = split.dp * split.cp
+    split = split.take((split.shard_group > 1) & (split.shard_group < inside) & (inside % split.shard_group == 0))
     return LayoutTable.concatenate([whole, split])
 
 

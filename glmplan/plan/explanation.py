@@ -89,6 +89,8 @@ def _runner_up(chosen: Option, other: Option) -> str:
     worst, most = max(losses.items(), key=lambda item: item[1])
     if most < 1e-3 * chosen.estimate.step_time_s:
         memory = other.estimate.peak_memory_bytes - chosen.estimate.peak_memory_bytes
+        if abs(memory) < 1.0 and abs(slower) < 1e-6:
+            return f"The runner-up {other.layout.label()} is predicted to take the same time and memory."
         comparison = f"{format_bytes(abs(memory))} {'more' if memory >= 0 else 'less'} memory"
         return f"The runner-up {other.layout.label()} is {slower:.2%} slower and needs {comparison}."
     return (

@@ -51,6 +51,7 @@ class Constant(_Record):
 
 
 CONSTANT_MEANINGS = {
+    "machine_derate": "seconds of everything on this machine over those of the machine whose tables are used",
     "matmul_time_factor": "seconds of a matmul in training over those of the measured table",
     "attention_time_factor": "seconds of the attention forward over those of the measured table",
     "attention_backward_factor": "seconds of the attention backward over its forward",

@@ -3,7 +3,6 @@ run folders. What a case means is in ``case``; a broken file is refused with eve
 """
 
 import gzip
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,28 +109,12 @@ def _case(text: str, name: str, line: int) -> PlacedMeasurement:
         raise DocumentError(
             name, [Fault(field=f.field, reason=f.reason, line=(f.line or 1) + offset) for f in error.faults]
         ) from None
-    known = _known_fields(data)
-    infinite = [Fault(field=field, reason="must be finite", line=line) for field in _not_finite(known)]
-    if infinite:
-        raise DocumentError(name, infinite)
     try:
-        measurement = Measurement.model_validate(known)
+        measurement = Measurement.model_validate(_known_fields(data))
     except ValidationError as error:
         faults = [Fault(field=f.field, reason=f.reason, line=line) for f in faults_of(error, {}, ())]
         raise DocumentError(name, faults) from None
     return PlacedMeasurement(measurement=measurement, place=f"{name}:{line}")
-
-
-def _not_finite(data: object, at: str = "") -> Iterator[str]:
-    """Paths of numbers such as ``1e999`` that JSON allows and a float cannot hold."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            yield from _not_finite(value, f"{at}.{key}" if at else str(key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _not_finite(value, f"{at}[{index}]")
-    elif isinstance(data, float) and not math.isfinite(data):
-        yield at
 
 
 def _known_fields(data: dict[str, Any]) -> dict[str, Any]:

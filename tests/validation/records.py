@@ -25,7 +25,8 @@ RECORD: dict[str, Any] = {
     "software": "megatron-lm",
     "model": {
         "name": "gpt-1.3b", "family": "decoder", "layers": 24, "hidden": 2048, "heads": 16, "kv_heads": 16,
-        "head_dim": 128, "ffn_hidden": 8192, "gated_mlp": False, "vocab": 51200, "tied_embeddings": True, "params_b": 1.3,
+        "head_dim": 128, "ffn_hidden": 8192, "gated_mlp": False, "vocab": 51200, "tied_embeddings": True,
+        "params_b": 1.3,
     },
     "seq_len": 2048,
     "hardware": {"gpu": "a100-sxm-80gb", "gpus": 8, "gpus_per_node": 8, "intra_node": "nvlink3"},

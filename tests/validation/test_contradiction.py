@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from glmplan.validation.contradiction import contradictions, implausible, parameter_contradiction
-
-from .records import measurement
+from tests.validation.records import measurement
 
 
 def test_the_sample_record_contradicts_nothing() -> None:
