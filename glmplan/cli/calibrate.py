@@ -15,7 +15,7 @@ _SHOWN_SKIPPED = 8
 
 @click.command()
 @click.option("--cases", multiple=True, help="Measurements: a .jsonl file, a run folder, or 'published'. Repeatable.")
-@click.argument("more_cases", nargs=-1)
+@click.argument("more_cases", nargs=-1, metavar="[FILE]...")
 @click.option("-o", "--output", required=True, type=click.Path(), help="The calibration to write (YAML).")
 @click.option("--stack", help="Software stack to fit; default: the one with the most cases.")
 @click.option("--device", help="Device to fit on; default: the one with the most cases.")

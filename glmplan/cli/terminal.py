@@ -5,11 +5,13 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 FORMATS = ("text", "json", "csv", "md")
+WIDEST_TABLE = 10_000
+"""Characters; a table takes no more than it needs."""
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:
@@ -53,11 +55,12 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], output
     table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for index, header in enumerate(headers):
         column = [row[index] for row in texts]
-        table.add_column(header, justify="right" if column and all(map(_numeric, column)) else "left", no_wrap=True)
+        justify: Literal["left", "right"] = "right" if column and all(map(_numeric, column)) else "left"
+        table.add_column(header, justify=justify, overflow="fold")
     for row in texts:
         table.add_row(*(Text(cell) for cell in row))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, soft_wrap=False).print(table)
+    # a narrow terminal folds cells; a file or pipe gets every row on one line
+    Console(width=None if sys.stdout.isatty() else WIDEST_TABLE).print(table)
 
 
 def _numeric(text: str) -> bool:

@@ -26,7 +26,7 @@ _FEW = 12
 
 @click.command()
 @click.option("--cases", multiple=True, help="Measurements: a .jsonl file, a run folder, or 'published'. Repeatable.")
-@click.argument("more_cases", nargs=-1)
+@click.argument("more_cases", nargs=-1, metavar="[FILE]...")
 @click.option("--plan", "plan_path", type=click.Path(), help="A plan whose run is compared.")
 @click.option("--run", "run_path", type=click.Path(), help="The folder of the plan's run.")
 @click.option(
@@ -162,10 +162,9 @@ def _print_summary(outcome: "Outcome", summary: dict[str, Any], output_format: s
         part = summary[topic]
         if part["all"] is None:
             continue
-        groups: list[tuple[str, dict[str, Any] | None]] = [
-            ("trusted cases", part["trusted"]),
-            ("all cases", part["all"]),
-        ]
+        groups: list[tuple[str, dict[str, Any] | None]] = [("trusted cases", part["trusted"])]
+        if part["trusted"] != part["all"]:
+            groups.append(("all cases", part["all"]))
         groups += [
             (f"{group['by']}: {group['group']}{'' if group['trusted'] else ' (doubtful)'}", group)
             for group in part["groups"]

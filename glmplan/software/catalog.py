@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from glmplan.documents import Document, check, parse_yaml, read_text, read_yaml
-from glmplan.errors import InputError
+from glmplan.errors import DocumentError, Fault, InputError
 from glmplan.software.stack import CONSTANT_MEANINGS, Stack
 
 PRESETS = Path(__file__).parent / "presets"
@@ -44,10 +44,16 @@ def load_stack(name: str) -> Stack:
     data = dict(document.data)
     given = data.get("constants") or {}
     if isinstance(given, dict):
-        constants = {
+        if unknown := [key for key in given if key not in CONSTANT_MEANINGS]:
+            raise DocumentError(document.name, [_unknown_constant(key, document) for key in unknown])
+        data["constants"] = {
             key: {**prior, "meaning": CONSTANT_MEANINGS[key], **({"value": given[key]} if key in given else {})}
             for key, prior in _priors().items()
         }
-        constants |= {key: {"value": value} for key, value in given.items() if key not in constants}
-        data["constants"] = constants
     return check(Stack, Document(name=document.name, data=data, lines=document.lines))
+
+
+def _unknown_constant(name: str, document: Document) -> Fault:
+    near = difflib.get_close_matches(name, CONSTANT_MEANINGS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the constants are {', '.join(CONSTANT_MEANINGS)}"
+    return Fault(field=f"constants.{name}", reason=f"unknown constant; {hint}", line=document.lines["constants", name])

@@ -149,9 +149,11 @@ def _refuse_contradictory(found: list[str]) -> None:
 
 
 def _stack(measurement: Measurement, fields: Fields) -> str:
-    if measurement.software in list_stacks():
-        return measurement.software
     rule = taken(SOFTWARE_NAMES, "stack", measurement).get("stack")
+    own = "cluster" in measurement.hardware
+    if measurement.software in list_stacks() and (own or rule is None):
+        # An own run means our preset; a publication's "torchtitan" may be either of two.
+        return measurement.software
     if rule is None:
         raise Unusable(f"software: no stack is known for {measurement.software!r}; name one with --stack")
     fields.assume("stack", rule)

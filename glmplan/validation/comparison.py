@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from glmplan.architecture.parameters import parameter_counts
-from glmplan.layout.parallel_layout import Sharding
+from glmplan.architecture.transformer import Architecture
+from glmplan.layout.parallel_layout import ParallelLayout, Sharding
 from glmplan.validation.case import CaseInputs
 from glmplan.validation.predict import Prediction
 
@@ -108,22 +109,22 @@ def _membership(case: CaseInputs, prediction: Prediction) -> Membership:
             "software": record.software,
             "stack": case.stack,
             "device": case.cluster.device.name,
-            "model size": _size(case),
-            "technique": _technique(case),
+            "model size": size_label(case.job.architecture),
+            "technique": technique_label(case.parts[0].layout),
             "precision": str(case.job.precision),
             "grade": str(prediction.grade),
         },
     )
 
 
-def _size(case: CaseInputs) -> str:
-    total = parameter_counts(case.job.architecture).total
+def size_label(architecture: Architecture) -> str:
+    """The class of a model's parameter count."""
+    total = parameter_counts(architecture).total
     return next(label for limit, label in _SIZES if total < limit)
 
 
-def _technique(case: CaseInputs) -> str:
+def technique_label(layout: ParallelLayout) -> str:
     """The kinds of parallelism that are on, such as ``tp+pp+zero1``; ``one device`` when none is."""
-    layout = case.parts[0].layout
     kinds = [name for name in ("tp", "cp", "pp", "ep") if getattr(layout, name) > 1]
     if layout.sharding is not Sharding.NONE:
         kinds.append(str(layout.sharding))

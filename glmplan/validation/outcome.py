@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glmplan.hardware.calibration import Calibration
-from glmplan.plan.measurement import Measurement
+from glmplan.plan.measurement import MeasuredValues, Measurement
 from glmplan.software.catalog import load_stack
 from glmplan.software.stack import Stack
 from glmplan.validation.accuracy import summary
@@ -56,18 +56,19 @@ def usable_cases(
 ) -> tuple[list[CaseInputs], list[Skipped]]:
     """The inputs of every case that can be predicted, and the others with the reason.
 
-    ``stack`` stands for every case's software, ``cluster`` for the profile that own runs name. A case whose id was
-    seen before is skipped.
+    ``stack`` stands for every case's software, ``cluster`` for the profile that own runs name. A record that was seen
+    before is skipped; one of the same id with another measurement is a re-run, and counts.
     """
     usable: list[CaseInputs] = []
     skipped: list[Skipped] = []
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, MeasuredValues], str] = {}
     for item in placed:
         record: Measurement = item.measurement
-        if record.id in seen:
-            skipped.append(Skipped(id=record.id, reason=f"{item.place}: the same id as at {seen[record.id]}"))
+        key = record.id, record.measured
+        if key in seen:
+            skipped.append(Skipped(id=record.id, reason=f"{item.place}: the same measurement as at {seen[key]}"))
             continue
-        seen[record.id] = item.place
+        seen[key] = item.place
         inputs = to_inputs(record, stack=stack, cluster=cluster)
         if isinstance(inputs, Skipped):
             skipped.append(inputs)

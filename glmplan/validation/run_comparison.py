@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from glmplan.cost.estimate import StepEstimate
 from glmplan.errors import InputError
 from glmplan.layout.parallel_layout import ParallelLayout
 from glmplan.plan.document import Option, Plan
 from glmplan.plan.measurement import Measurement
 from glmplan.validation.case_file import case_files, read_cases
-from glmplan.validation.comparison import Comparison, Membership
+from glmplan.validation.comparison import Comparison, Membership, size_label, technique_label
 from glmplan.validation.contradiction import contradictions
 from glmplan.validation.quantity import memory_quantity
 
@@ -24,8 +23,8 @@ def compare_run(plan: Plan, run: Path) -> list[Comparison]:
     if found:
         raise InputError(f"{run}: the measurement contradicts itself: {'; '.join(found)}")
     _same_job(plan, measurement, run)
-    estimate = _option(plan, measurement, run).estimate
-    return [*_speeds(plan, measurement, estimate), *_memory(plan, measurement, estimate)]
+    option = _option(plan, measurement, run)
+    return [*_speeds(plan, measurement, option), *_memory(plan, measurement, option)]
 
 
 def _same_job(plan: Plan, measurement: Measurement, run: Path) -> None:
@@ -56,15 +55,15 @@ def _option(plan: Plan, measurement: Measurement, run: Path) -> Option:
     )
 
 
-def _speeds(plan: Plan, measurement: Measurement, estimate: StepEstimate) -> list[Comparison]:
+def _speeds(plan: Plan, measurement: Measurement, option: Option) -> list[Comparison]:
     found = []
-    measured = measurement.measured
+    measured, estimate = measurement.measured, option.estimate
     if measured.step_time_s is not None:
         found.append(
             _comparison(
                 plan,
                 measurement,
-                estimate,
+                option,
                 quantity="step_time_s",
                 measured=measured.step_time_s,
                 values=(estimate.step_time_s, estimate.step_time_low90_s, estimate.step_time_high90_s),
@@ -76,7 +75,7 @@ def _speeds(plan: Plan, measurement: Measurement, estimate: StepEstimate) -> lis
             _comparison(
                 plan,
                 measurement,
-                estimate,
+                option,
                 quantity="tokens_per_s_per_gpu",
                 measured=measured.tokens_per_s_per_gpu,
                 values=(
@@ -89,22 +88,20 @@ def _speeds(plan: Plan, measurement: Measurement, estimate: StepEstimate) -> lis
     return found
 
 
-def _memory(plan: Plan, measurement: Measurement, estimate: StepEstimate) -> list[Comparison]:
+def _memory(plan: Plan, measurement: Measurement, option: Option) -> list[Comparison]:
     memory = memory_quantity(measurement)
     if memory is None:
         return []
-    values = (memory.predicted_gib(estimate), None, None)
+    values = (memory.predicted_gib(option.estimate), None, None)
     return [
-        _comparison(
-            plan, measurement, estimate, quantity="peak_memory_gib", measured=memory.measured_gib, values=values
-        )
+        _comparison(plan, measurement, option, quantity="peak_memory_gib", measured=memory.measured_gib, values=values)
     ]
 
 
 def _comparison(
     plan: Plan,
     measurement: Measurement,
-    estimate: StepEstimate,
+    option: Option,
     *,
     quantity: str,
     measured: float,
@@ -119,7 +116,7 @@ def _comparison(
         predicted=predicted,
         low90=low90,
         high90=high90,
-        grade=str(estimate.grade),
+        grade=str(option.estimate.grade),
         error=(measured / predicted if faster_is_more else predicted / measured) - 1,
         membership=Membership(
             configuration=measurement.configuration or measurement.id,
@@ -130,8 +127,10 @@ def _comparison(
                 "software": measurement.software,
                 "stack": plan.request.stack,
                 "device": plan.cluster.device,
+                "model size": size_label(plan.request.job.architecture),
+                "technique": technique_label(option.layout),
                 "precision": str(plan.request.job.precision),
-                "grade": str(estimate.grade),
+                "grade": str(option.estimate.grade),
             },
         ),
     )

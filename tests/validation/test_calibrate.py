@@ -43,6 +43,7 @@ def varied() -> list[CaseInputs]:
             layout__dp=8 // tp,
             layout__global_batch=batch,
             seq_len=seq,
+            measured={"step_time_s": 30.0},
         )
         for layers in (4, 24, 48)
         for tp in (1, 2, 8)

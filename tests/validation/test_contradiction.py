@@ -74,6 +74,20 @@ def test_no_device_computes_above_its_peak_or_a_thousandth_of_it() -> None:
     assert "milliseconds" in at(1000.0)[0]
 
 
+def test_an_own_run_may_be_tiny_and_its_peak_a_guess() -> None:
+    def at(seconds: float) -> list[str]:
+        return implausible(
+            measurement(hardware__cluster="machine.yaml"),
+            step_time_s=seconds,
+            model_flops=8e14,
+            peak_flops_per_s=312e12,
+            capacity_bytes=80 * 2.0**30,
+        )
+
+    assert at(1000.0) == at(0.2) == []
+    assert len(at(0.1)) == 1
+
+
 def test_more_memory_than_the_device_has_is_found() -> None:
     found = implausible(
         measurement(measured__peak_memory_gib=640.0),

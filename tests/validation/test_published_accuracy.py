@@ -12,13 +12,13 @@ from glmplan.validation.predict import predict_step_times
 # recomputation and sequence parallelism, on Selene.
 SELENE = {
     "korthikanti2022-t5-22b-full": 1.42,
-    "korthikanti2022-t5-22b-present": 1.10,
+    "korthikanti2022-t5-22b-seqsel": 1.10,
     "korthikanti2022-t5-175b-full": 18.13,
-    "korthikanti2022-t5-175b-present": 13.75,
+    "korthikanti2022-t5-175b-seqsel": 13.75,
     "korthikanti2022-t5-530b-full": 49.05,
-    "korthikanti2022-t5-530b-present": 37.83,
+    "korthikanti2022-t5-530b-seqsel": 37.83,
     "korthikanti2022-t5-1t-full": 94.42,
-    "korthikanti2022-t5-1t-present": 71.49,
+    "korthikanti2022-t5-1t-seqsel": 71.49,
 }
 
 
