@@ -160,7 +160,8 @@ def parse_json(text: str, name: str) -> Document:
     try:
         data = json.loads(text, parse_constant=finite, parse_float=finite, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        reason = f"not JSON: {error.msg} (truncated file?)" if error.pos >= len(text.rstrip()) - 1 else error.msg
+        cut = error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated")
+        reason = f"not JSON: {error.msg[0].lower()}{error.msg[1:]}{' (truncated file?)' if cut else ''}"
         raise DocumentError(name, [Fault(field="", reason=reason, line=error.lineno)]) from None
     except (ValueError, RecursionError) as error:
         raise DocumentError(name, [Fault(field="", reason=f"not JSON: {error}")]) from None

@@ -1,8 +1,7 @@
 """Seconds of one operation on one device: roofline, corrected by what was measured.
 
-A matmul takes its roofline time times the residual that the measured table shows at that shape. A table borrowed from
-another device is divided by that device's own roofline first, so that only the residual travels. Where nothing was
-measured a flat share of the peak is assumed, and the estimate says so.
+A matmul takes its roofline time times the residual that the measured table shows at that shape. Where nothing was
+measured a flat share of the peak is assumed, and the estimate says so. ``device_surfaces`` makes a DeviceModel.
 """
 
 from dataclasses import dataclass
@@ -10,11 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from glmplan.cost.interpolation import Floats, Surface, surface
-from glmplan.hardware.catalog import load_device
-from glmplan.hardware.cluster import Cluster
-from glmplan.hardware.device import Device
-from glmplan.precision import BYTES_PER_ELEMENT, Precision, activation_precision
+from glmplan.cost.interpolation import Floats, Surface
 from glmplan.software.stack import Kernels
 from glmplan.workload.operation import Attention, Matmul, Number, Stream
 
@@ -118,72 +113,3 @@ def roofline_s(
     m, n, k = (np.asarray(x, dtype=float) for x in (m, n, k))
     moved = operand_bytes * (m * k + k * n + m * n)
     return np.asarray(np.maximum(2.0 * m * n * k / peak_flops_per_s, moved / bandwidth_bytes_per_s))
-
-
-TABLE_FORMATS: dict[Precision, tuple[str, ...]] = {
-    Precision.FP8: ("fp8",),
-    Precision.FP8_BLOCKWISE: ("fp8_block", "fp8"),
-    Precision.MXFP8: ("fp8",),
-    Precision.NVFP4: ("nvfp4",),
-    Precision.TF32: ("tf32",),
-}
-"""Names of the measured tables that serve a precision, best first; others are called as the precision itself."""
-
-
-def device_model(cluster: Cluster, precision: Precision, kernels: Kernels) -> DeviceModel:
-    """The device of ``cluster`` at ``precision``. Raises NoData when the device has no peak for it."""
-    device, measured = cluster.device, cluster.measured
-    peak = device.peak_flops_per_s(precision)
-    activation = activation_precision(precision)
-    attention_peak = device.peak_flops_per_s(activation)
-    operand_bytes = BYTES_PER_ELEMENT[precision]
-    residual, grade = None, "assumed"
-    names = TABLE_FORMATS.get(precision, (str(precision),))
-    tables = [table for name in names if (table := measured.matmul_table(name)) is not None]
-    if tables:
-        table = tables[0]
-        lender = device if table.grade == "measured" else load_device(table.device)
-        ideal = roofline_s(
-            table.m, table.n, table.k, lender.peak_flops_per_s(precision), _bandwidth(lender), operand_bytes
-        )
-        residual, grade = surface((table.m, table.n, table.k), np.maximum(table.seconds / ideal, 1e-3)), table.grade
-    forward, ratio = _attention_surfaces(cluster, activation, attention_peak)
-    copies = measured.memory_copy_table()
-    return DeviceModel(
-        peak_flops_per_s=peak,
-        attention_peak_flops_per_s=attention_peak,
-        bandwidth_bytes_per_s=_bandwidth(device),
-        operand_bytes=operand_bytes,
-        activation_bytes=BYTES_PER_ELEMENT[activation],
-        matmul_residual=residual,
-        attention_efficiency=forward,
-        attention_backward_ratio=ratio,
-        copy_rate=None if copies is None else surface((2 * copies.bytes,), 2 * copies.bytes / copies.seconds),
-        kernels=kernels,
-        grade=grade,
-    )
-
-
-def _bandwidth(device: Device) -> float:
-    return device.memory_bandwidth_bytes_per_s
-
-
-def _attention_surfaces(
-    cluster: Cluster, precision: Precision, peak_flops_per_s: float
-) -> tuple[Surface | None, Surface | None]:
-    table = cluster.measured.attention_table(str(precision))
-    if table is None:
-        return None, None
-    lender_peak = peak_flops_per_s
-    if table.grade != "measured":
-        lender_peak = load_device(table.device).peak_flops_per_s(Precision.BF16)
-    # causal: half of the s x s scores, two products of two FLOPs per multiply-add
-    flops = 2.0 * table.batch * table.heads * table.seq.astype(float) ** 2 * table.head_dim
-    where = (table.seq, table.batch * table.heads)
-    forward = surface(where, flops / (lender_peak * table.seconds))
-    backward = cluster.measured.attention_backward_table(str(precision))
-    if backward is None:
-        return forward, None
-    ahead = surface((table.seq, table.batch * table.heads, table.head_dim), table.seconds)
-    forward_s = ahead.at(backward.seq, backward.batch * backward.heads, backward.head_dim)
-    return forward, surface((backward.seq, backward.batch * backward.heads), backward.seconds / forward_s)

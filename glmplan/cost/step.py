@@ -12,11 +12,12 @@ import numpy.typing as npt
 from glmplan.architecture.model_flops import model_flops_per_token
 from glmplan.cost.block import BlockTimes, block_parts, block_times
 from glmplan.cost.collective import CollectiveModel, collective_model
+from glmplan.cost.device_surfaces import device_model
 from glmplan.cost.estimate import Grade, MemoryBreakdown, StepEstimate, TimeBreakdown
 from glmplan.cost.interval import load_intervals
 from glmplan.cost.memory import PARTS, KeptBytes, kept_bytes, memory_parts
 from glmplan.cost.overlap import exposed_s
-from glmplan.cost.roofline import DeviceModel, device_model
+from glmplan.cost.roofline import DeviceModel
 from glmplan.hardware.cluster import Cluster
 from glmplan.layout.data_parallel import GradientBytes, data_communications
 from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute, Sharding
@@ -184,7 +185,8 @@ class CostModel:
         time = {name: np.zeros(len(table)) for name in TIME_PARTS}
         for name, values in parts.items():
             time[name] = m * values[slowest, rows]
-        time["pipeline_bubble_s"] = np.maximum(passage - longest, 0.0) / bubble_divisor(table)
+        bubble_s = np.where(table.pp > 1, np.maximum(passage - longest, 0.0), 0.0)
+        time["pipeline_bubble_s"] = bubble_s / bubble_divisor(table)
         time["pipeline_transfer_s"] = self._transfer(table)
         backward_s = parts["backward_s"][slowest, rows] + parts["recompute_s"][slowest, rows]
         time["data_parallel_s"] = self._data_parallel(table, stages, shards, longest * m, backward_s)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -128,9 +128,9 @@ def read_profile(model: type[ProfileT], path: Path, *, trusted: bool | None = No
     ``trusted`` takes the sources' names as they are; the catalogue's own files are, because reading the shared list
     takes a while and ``check_file`` has seen them.
     """
+    if trusted is None and path.resolve().is_relative_to(profiles_folder().resolve()):
+        return cast("ProfileT", _catalogue_profile(model, path))
     document = read_yaml(path)
-    if trusted is None:
-        trusted = path.resolve().is_relative_to(profiles_folder().resolve())
     faults = [] if trusted else list(_source_faults(document))
     try:
         record = model.model_validate(document.data)
@@ -139,6 +139,12 @@ def read_profile(model: type[ProfileT], path: Path, *, trusted: bool | None = No
     if faults:
         raise DocumentError(document.name, sorted(faults, key=lambda fault: fault.line or 0))
     return record
+
+
+@lru_cache(maxsize=1024)
+def _catalogue_profile(model: type[BaseModel], path: Path) -> BaseModel:
+    """A file of the catalogue, read once: records are frozen and the catalogue does not change while a command runs."""
+    return read_profile(model, path, trusted=True)
 
 
 def check_file(path: Path, kind: Kind | None = None) -> str:

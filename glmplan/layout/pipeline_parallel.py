@@ -48,7 +48,8 @@ def split_into_stages(blocks: tuple[Block, ...], table: LayoutTable) -> Stages:
     else:
         counts[early][FIRST] = np.minimum(layers[early], held[FIRST])
         counts[late][FIRST] = held[FIRST] - counts[early][FIRST]
-        counts[late][INNER:] = np.minimum(layers[late], held[INNER:])
+        counts[late][LAST] = np.minimum(layers[late], held[LAST])
+        counts[late][INNER] = np.minimum(layers[late] - counts[late][LAST], held[INNER])
         counts[early][INNER:] = held[INNER:] - counts[late][INNER:]
         counts[early][FIRST] = np.where(pp == 1, layers[early], counts[early][FIRST])
         counts[late][FIRST] = np.where(pp == 1, layers[late], counts[late][FIRST])

@@ -55,7 +55,8 @@ def state_shards(arch: Architecture, table: LayoutTable, stages: Stages) -> Stat
     table_width = arch.vocab * arch.hidden
     copy = np.where(table.pp > 1, table_width, 0.0) if arch.tied_embeddings else 0.0
     ends = stages.counts[BlockKind.EMBEDDING] * (total.embedding / tp + total.position)
-    ends = ends + stages.counts[BlockKind.HEAD] * ((total.head + copy) / tp + arch.hidden)
+    outer_norms = total.norms - arch.total_layers * layer.norms - arch.decoder_layers * layer.cross_norms
+    ends = ends + stages.counts[BlockKind.HEAD] * ((total.head + copy) / tp + outer_norms)
     dense = ends + sum(counts * per_kind[kind] for kind, counts in stages.counts.items() if kind in per_kind)
     experts = stages.counts.get(BlockKind.EXPERT_LAYER, np.zeros_like(ends)) * routed
     held = [per_kind[kind] for kind in stages.counts if kind in per_kind]

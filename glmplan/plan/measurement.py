@@ -5,15 +5,15 @@ Fields that a source does not state are absent. ``validation`` reads these recor
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from glmplan.documents import write_text
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class MeasuredValues(_Record):
@@ -26,6 +26,12 @@ class MeasuredValues(_Record):
     mfu: float | None = Field(default=None, gt=0)
     hfu: float | None = Field(default=None, gt=0)
     peak_memory_gib: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_dump(exclude_none=True):
+            raise ValueError(f"give at least one of {', '.join(type(self).model_fields)}")
+        return self
 
 
 class Measurement(BaseModel):

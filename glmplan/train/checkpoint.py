@@ -1,6 +1,7 @@
 """Saves and loads a replica's model and optimizer with torch.distributed.checkpoint, across layouts and world sizes."""
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,19 @@ def save_checkpoint(replica: Replica, run_dir: Path, step: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     distributed.barrier()
     model_state, optimizer_state = get_state_dict(replica.model, replica.optimizer)
+    reason = ""
     try:
         save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=folder)
         if first:
             arch = replica.job.architecture
             publish(run_dir, CheckpointRecord(step=step, architecture=arch, layout=replica.layout))
-    except (OSError, CheckpointException) as error:
+    except (OSError, CheckpointException, InputError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{folder}: the checkpoint cannot be written: {reason}") from None
-    distributed.barrier()
+    reasons: list[str] = [""] * distributed.get_world_size()
+    distributed.all_gather_object(reasons, reason)
+    if any(reasons):
+        raise InputError(f"{folder}: the checkpoint cannot be written: {next(filter(None, reasons))}")
 
 
 def load_checkpoint(replica: Replica, run_dir: Path, step: int) -> None:
@@ -66,7 +70,9 @@ def load_checkpoint(replica: Replica, run_dir: Path, step: int) -> None:
 def load_weights(model: nn.Module, run_dir: Path, step: int) -> None:
     """Fills a single-process model with the weights after ``step``. Raises InputError when they cannot be read."""
     state: dict[str, Any] = {"model": get_model_state_dict(model)}
-    _read(state, step_folder(run_dir, step))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as intended
+        _read(state, step_folder(run_dir, step))
     set_model_state_dict(model, state["model"])
 
 

@@ -1,6 +1,6 @@
 """Starts a run's processes on this machine (torchrun for more than one), waits, and passes an interrupt on.
 
-Needs no torch itself. An interrupt lets the run save at the end of its step; a second one ends it at once.
+Needs no torch itself. An interrupt lets the run save at the end of its step; a second one ends it without saving.
 """
 
 import os
@@ -18,7 +18,7 @@ from types import FrameType
 from glmplan.errors import DoesNotFit, GlmplanError, InputError
 from glmplan.train.outcome import Outcome, read_outcome
 from glmplan.train.run_record import Requested, TrainingRun, design_run, withdraw_run, write_run
-from glmplan.train.stop_request import STOP_FILE
+from glmplan.train.stop_request import STOP_FILE, alive
 
 _POLL_S = 0.1
 _GRACE_S = 5.0
@@ -89,9 +89,10 @@ def launch(
 def _start(run: TrainingRun, *, quiet: bool) -> TrainingResult:
     with tempfile.TemporaryDirectory(prefix="glmplan-") as folder:
         control = Path(folder)
-        process = subprocess.Popen(_command(run, control, quiet), env=_environment(run), start_new_session=True)
-        with _interrupts(process, control) as received:
-            exit_code = _wait(process, control)
+        with alive(control):
+            process = subprocess.Popen(_command(run, control, quiet), env=_environment(run), start_new_session=True)
+            with _interrupts(process, control) as received:
+                exit_code = _wait(process, control)
         outcome = read_outcome(control)
     return _result(run, outcome, exit_code, received)
 
@@ -99,7 +100,7 @@ def _start(run: TrainingRun, *, quiet: bool) -> TrainingResult:
 def _command(run: TrainingRun, control: Path, quiet: bool) -> list[str]:
     ranks = run.layout.world_size
     worker = ["-m", "glmplan.train.worker", "--directory", str(run.directory), "--control", str(control)]
-    worker += ["--launcher-pid", str(os.getpid())] + (["--quiet"] if quiet else [])
+    worker += ["--quiet"] if quiet else []
     if ranks == 1:
         return [sys.executable, *worker]
     agent = ["-m", "glmplan.train.agent", "--standalone", "--nproc-per-node", str(ranks)]

@@ -49,7 +49,7 @@ def make_rank_grid(layout: ParallelLayout, device: torch.device) -> RankGrid:
     """The grid for ``layout``; the default process group must hold exactly its world size. Collective."""
     mesh = init_device_mesh(device.type, mesh_shape(layout), mesh_dim_names=(REPLICATE, SHARD, TENSOR))
     shard_size = mesh[SHARD].size()
-    if shard_size > 1 and layout.tp > 1:
+    if layout.tp > 1:
         mesh[SHARD, TENSOR]._flatten()  # lets DTensor reduce gradient norms over both axes in one operation
     data_rank = mesh[REPLICATE].get_local_rank() * shard_size + mesh[SHARD].get_local_rank()
     return RankGrid(mesh=mesh, data_rank=data_rank)

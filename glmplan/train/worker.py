@@ -12,6 +12,7 @@ from torch import distributed
 from glmplan.errors import DocumentError, DoesNotFit, GlmplanError, InputError
 from glmplan.plan.document import read_plan
 from glmplan.plan.measurement import write_measurement
+from glmplan.precision import Precision
 from glmplan.train import devices
 from glmplan.train.batches import Batches, TokenSource
 from glmplan.train.capabilities import notes_on
@@ -36,12 +37,11 @@ COMPILE_BACKEND = "inductor"
 @click.command()
 @click.option("--directory", "run_dir", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--control", type=click.Path(path_type=Path), required=True, help="Folder where the launcher listens.")
-@click.option("--launcher-pid", type=int, required=True, help="Stop when this process is gone.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def command(run_dir: Path, control: Path, launcher_pid: int, quiet: bool) -> None:
+def command(run_dir: Path, control: Path, quiet: bool) -> None:
     """One process of a training run. Users call `glmplan train`."""
     here = own_place()
-    stop = StopRequest(control, launcher_pid)
+    stop = StopRequest(control)
     stop.listen()
     try:
         run = read_run(run_dir)
@@ -108,6 +108,8 @@ def train(run: TrainingRun, device: torch.device, stop: StopRequest, *, quiet: b
     """Trains ``run`` on this process. Collective over the process group. Raises GlmplanError on bad input."""
     # Sequence parallelism's embedding returns a view; nothing here writes into it.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    if run.job.precision is Precision.TF32:
+        torch.set_float32_matmul_precision("high")
     first = distributed.get_rank() == 0
     display: Display = Terminal(run.resumed_from + 1, run.settings.steps) if first and not quiet else Silence()
     grid = make_rank_grid(run.layout, device)

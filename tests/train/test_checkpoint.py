@@ -59,3 +59,14 @@ def test_a_damaged_checkpoint_is_an_input_error(pool: WorkerPool, tmp_path: Path
     (tmp_path / "checkpoints" / "step-1" / "__0_0.distcp").unlink()
     with pytest.raises(RuntimeError, match=r"InputError: .*step-1: the checkpoint cannot be read"):
         pool.run(1, resume_from, tiny_job(), ONE, tmp_path, 1, 2)
+
+
+@pytest.mark.parametrize("obstacle", ["checkpoints", "checkpoints/LATEST/x"])
+def test_a_checkpoint_that_cannot_be_written_is_an_input_error_on_every_rank(
+    pool: WorkerPool, tmp_path: Path, obstacle: str
+) -> None:
+    (tmp_path / obstacle).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / obstacle).touch()
+    with pytest.raises(RuntimeError, match=r"InputError: .*step-1.part: the checkpoint cannot be written"):
+        pool.run(2, save_after, tiny_job(), FSDP_2, tmp_path, 1)
+    assert not list(tmp_path.rglob("*.part"))

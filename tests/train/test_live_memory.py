@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from glmplan.layout.parallel_layout import ParallelLayout, Recompute, Sharding
+from glmplan.train.batches import Batches
 from glmplan.train.live_memory import LiveMemory
-from tests.train.jobs import step_bytes, tiny_job
+from glmplan.workload.job import TrainingJob
+from tests.train.jobs import CPU, SEQ_LEN, SyntheticTokens, new_replica, step_bytes, tiny_job
 from tests.train.worker_pool import WorkerPool
 
 MIB = 2**20
@@ -63,16 +65,15 @@ def test_the_count_agrees_with_the_allocators_own_record(recompute: Recompute, p
     assert counted == pytest.approx(recorded, rel=0.03)
 
 
-def counted_and_recorded_bytes(job: object, layout: object) -> tuple[int, int]:
+def counted_and_recorded_bytes(job: TrainingJob, layout: ParallelLayout) -> tuple[int, int]:
     """Growth of memory in a forward and backward pass: by LiveMemory, and by torch's profiler."""
-    from tests.train.jobs import CPU, SEQ_LEN, Batches, SyntheticTokens, new_replica
-
-    replica = new_replica(job, layout)  # type: ignore[arg-type]
-    batch = Batches(source=SyntheticTokens(), seq_len=SEQ_LEN, layout=replica.layout, data_rank=0, seed=0, device=CPU)
-    micro_batch = batch.of_step(1)[0]
+    replica = new_replica(job, layout)
+    batches = Batches(source=SyntheticTokens(), seq_len=SEQ_LEN, layout=layout, data_rank=0, seed=0, device=CPU)
+    micro_batch = batches.of_step(1)[0]
 
     def passes() -> None:
-        replica.loss(replica.model(micro_batch.tokens_BL), micro_batch.targets_BL).backward()  # type: ignore[no-untyped-call]
+        loss = replica.loss(replica.model(micro_batch.tokens_BL), micro_batch.targets_BL)
+        loss.backward()
         replica.optimizer.zero_grad()
 
     passes()
@@ -83,7 +84,7 @@ def counted_and_recorded_bytes(job: object, layout: object) -> tuple[int, int]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         passes()
     level = peak = 0
-    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
             level += event.nbytes()
             peak = max(peak, level)

@@ -12,7 +12,7 @@ from glmplan.plan.measurement import Measurement
 from glmplan.train.checkpoint_folder import latest_step
 from glmplan.train.outcome import Outcome
 from glmplan.train.run_record import Requested, design_run, read_run, write_run
-from glmplan.train.stop_request import STOP_FILE, StopRequest
+from glmplan.train.stop_request import STOP_FILE, StopRequest, alive
 from tests.train.documents import write_test_data, write_test_plan
 from tests.train.jobs import CPU, tiny_job
 from tests.train.worker_pool import WorkerPool
@@ -45,7 +45,7 @@ def run(
     designed = design_run(inputs / "plan.json", inputs / "data", inputs / name, request, resume=resume)
     write_run(designed)
     outcomes: list[Outcome] = pool.run(designed.layout.world_size, train_run, inputs / name, control)
-    assert len(set(outcome.last_step for outcome in outcomes)) == 1
+    assert len({outcome.last_step for outcome in outcomes}) == 1
     return outcomes[0]
 
 
@@ -83,7 +83,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(pool: WorkerPool,
     control = inputs / "control"
     control.mkdir()
     (control / STOP_FILE).touch()
-    outcome = run(pool, inputs, "halves", option=1, control=control)
+    with alive(control):
+        outcome = run(pool, inputs, "halves", option=1, control=control)
     assert outcome == Outcome(last_step=1, interrupted=True)
     assert not (inputs / "halves" / "measurement.json").exists()
     run(pool, inputs, "halves", option=1, resume=True)

@@ -20,7 +20,9 @@ class WorkerPool:
     """``run(ranks, job, ...)`` calls ``job(...)`` on ranks 0 to ranks - 1 and returns what each returned."""
 
     def __init__(self, size: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        # One server imports torch and all else once; the workers are forked from it.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.train.jobs", "glmplan.train.worker", "torch.utils.tensorboard"])
         self._results: Any = context.Queue()
         self._inboxes: list[Any] = [context.Queue() for _ in range(size)]
         self._processes = [

@@ -1,0 +1,103 @@
+"""Bytes that a layer keeps for its backward pass, against published formulas."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glmplan.architecture.catalog import load_architecture
+from glmplan.architecture.transformer import Architecture
+from glmplan.cost.memory import kept_bytes
+from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout, Recompute
+from glmplan.layout.partition import partition_block
+from glmplan.precision import Precision
+from glmplan.software.catalog import load_stack
+from glmplan.workload.graph import BlockKind, workload_blocks
+from glmplan.workload.job import TrainingJob
+
+SEQ_LEN = 2048
+GPTS = {
+    "megatron-22b": (6144, 64),
+    "gpt3-175b": (12288, 96),
+    "megatron-530b": (20480, 128),
+    "megatron-1t": (25600, 160),
+}
+
+
+def layer_bytes(name: str, layout: ParallelLayout, stack_name: str = "megatron-lm-2022") -> float:
+    """Bytes that one layer of preset ``name`` keeps on one rank for one micro-batch."""
+    arch: Architecture = load_architecture(name)
+    job = TrainingJob(architecture=arch, seq_len=SEQ_LEN, global_batch=8, precision=Precision.FP16)
+    kernels = load_stack(stack_name).kernels
+    block = next(b for b in workload_blocks(job, kernels) if b.kind is BlockKind.DENSE_LAYER)
+    table = LayoutTable.of(layout)
+    on_rank = partition_block(block, table, job, saves_gathered_input=kernels.saves_gathered_input)
+    return float(np.asarray(kept_bytes(on_rank, table.recompute).kept).item())
+
+
+@pytest.mark.parametrize("name", GPTS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_layer_on_one_device_keeps_what_equation_1_says(name: str, batch: int) -> None:
+    """Korthikanti 2022 (arXiv:2205.05198, eq. 1): s b h (34 + 5 a s / h)."""
+    hidden, heads = GPTS[name]
+    expected = SEQ_LEN * batch * hidden * (34 + 5 * heads * SEQ_LEN / hidden)
+    assert layer_bytes(name, ParallelLayout(micro_batch=batch)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", GPTS)
+@pytest.mark.parametrize(
+    ("sequence_parallel", "recompute", "outside", "inside", "scores"),
+    [
+        (False, Recompute.NONE, 10, 24, 5),
+        (True, Recompute.NONE, 0, 34, 5),
+        (False, Recompute.SELECTIVE, 10, 24, 0),
+        (True, Recompute.SELECTIVE, 0, 34, 0),
+        (False, Recompute.FULL, 2, 0, 0),
+    ],
+)
+def test_a_layer_keeps_what_table_2_says(
+    name: str, sequence_parallel: bool, recompute: Recompute, outside: float, inside: float, scores: float
+) -> None:
+    """Korthikanti 2022, table 2: s b h (outside + inside / t + scores a s / (h t)), with t = 8."""
+    hidden, heads = GPTS[name]
+    layout = ParallelLayout(tp=8, sequence_parallel=sequence_parallel, recompute=recompute)
+    expected = SEQ_LEN * hidden * (outside + inside / 8 + scores * heads * SEQ_LEN / hidden / 8)
+    assert layer_bytes(name, layout) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_llama_layer_in_eager_torch_keeps_20_and_a_half_hidden_vectors_a_token() -> None:
+    """Counted by hand: 2 norms, inputs of 2 projections, q + k + v = 1.5, attention output, gate, up and silu = 3 x 3.5,
+    input of the down-projection = 3.5; and flash attention's fp32 row statistics."""
+    hidden, heads = 4096, 32
+    expected = SEQ_LEN * (2 * hidden * (2 + 2 + 1.5 + 1 + 3 * 3.5 + 3.5) + 4 * heads)
+    assert expected == SEQ_LEN * (2 * hidden * 20.5 + 4 * heads)
+    assert layer_bytes("llama3-8b", ParallelLayout(), "llm-foundry") == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_fused_gated_activation_saves_one_mlp_width() -> None:
+    saved = layer_bytes("llama3-8b", ParallelLayout(), "llm-foundry") - layer_bytes(
+        "llama3-8b", ParallelLayout(), "megatron-core"
+    )
+    assert saved == pytest.approx(SEQ_LEN * 2 * 14336)
+
+
+@settings(max_examples=50)
+@given(
+    tp=st.sampled_from([1, 2, 4, 8]),
+    cp=st.sampled_from([1, 2, 4]),
+    micro_batch=st.integers(1, 8),
+    stack=st.sampled_from(["megatron-core", "torchtitan", "torchtitan-eager", "megatron-lm-2022"]),
+)
+def test_sequence_parallelism_never_keeps_more(tp: int, cp: int, micro_batch: int, stack: str) -> None:
+    plain = ParallelLayout(tp=tp, cp=cp, micro_batch=micro_batch)
+    split = plain.model_copy(update={"sequence_parallel": True})
+    assert layer_bytes("llama3-8b", split, stack) <= layer_bytes("llama3-8b", plain, stack)
+
+
+@settings(max_examples=50)
+@given(cp=st.sampled_from([1, 2, 4, 8]), micro_batch=st.integers(1, 8))
+def test_kept_bytes_grow_with_the_micro_batch_and_shrink_with_context_parallelism(cp: int, micro_batch: int) -> None:
+    one = layer_bytes("llama3-8b", ParallelLayout())
+    assert layer_bytes("llama3-8b", ParallelLayout(cp=cp, micro_batch=micro_batch)) == pytest.approx(
+        one * micro_batch / cp
+    )
