@@ -60,26 +60,48 @@ def memory_parts(
     kept: dict[BlockKind, KeptBytes],
     element_bytes: float,
 ) -> dict[str, Floats]:
-    """Bytes by part on the fullest of the first, an inner and the last stage. Arrays over layouts."""
+    """Bytes by part at the peak: the fullest stage at its fullest moment. Arrays over layouts.
+
+    Three moments can be the peak. *Loss*: all activations, and the logits. *Backward*: the activations, and what the
+    layer that is run backward needs. *Update*: the gradients are complete, the activations gone. Gradients that the
+    stack allocates as they come do not stand beside the activations of a step's only micro-batch.
+    """
     policy, by = stack.memory, shard_divisors(table)
-    master = policy.main_parameter_bytes
-    part = {
-        "parameters_bytes": policy.parameter_bytes
+    stage_kept = _activations(table, stages, kept) * (1.0 + policy.fragmentation_fraction)
+    gathered, unit_gradient = _gathered(table, stack, shards, element_bytes)
+    gradients = policy.gradient_bytes * (shards.dense / by.gradients + shards.experts / by.expert_gradients)
+    early = gradients * np.where((table.grad_accum > 1) | policy.preallocates_gradients, 1.0, 0.0)
+    zero = np.zeros_like(stage_kept)
+    always = {
+        "parameters_bytes": _stored_bytes(stack, element_bytes)
         * (shards.dense / by.parameters + shards.experts / by.expert_parameters),
-        "main_parameters_bytes": master * (shards.dense / by.optimizer + shards.experts / by.expert_optimizer),
-        "gradients_bytes": policy.gradient_bytes * (shards.dense / by.gradients + shards.experts / by.expert_gradients),
+        "main_parameters_bytes": policy.main_parameter_bytes
+        * (shards.dense / by.optimizer + shards.experts / by.expert_optimizer),
         "optimizer_bytes": STATE_BYTES[job.optimizer]
         * (shards.dense / by.optimizer + shards.experts / by.expert_optimizer),
-        "gathered_parameters_bytes": _gathered(table, stack, shards),
-        "activations_bytes": _activations(table, stages, kept) * (1.0 + policy.fragmentation_fraction),
+        "reserve_bytes": zero + policy.reserve,
     }
-    part["loss_bytes"] = _loss(table, job, stack, stages, element_bytes)
-    part["workspace_bytes"] = _workspace(table, job, kept, element_bytes) + np.zeros_like(part["loss_bytes"])
-    part["reserve_bytes"] = np.full_like(part["loss_bytes"], policy.reserve)
-    total = np.where(stages.exists, sum(part.values()), -1.0)
-    fullest = np.argmax(total, axis=0)
+    loss = _loss(table, job, stack, stages, element_bytes)
+    workspace = zero + _workspace(table, job, kept, element_bytes)
+    layers = gathered + unit_gradient
+    moments = {
+        "gradients_bytes": (early, early, gradients),
+        "activations_bytes": (stage_kept, stage_kept, zero),
+        "gathered_parameters_bytes": (_ends(table, shards, element_bytes), layers, zero),
+        "loss_bytes": (loss, zero, zero),
+        "workspace_bytes": (zero, workspace, zero),
+    }
+    parts = {name: np.stack([values] * 3) for name, values in always.items()}
+    parts |= {name: np.stack(values) for name, values in moments.items()}
+    total = np.where(stages.exists, sum(parts.values()), -1.0)  # [moment, stage, layout]
+    peak = np.argmax(total.reshape(9, len(table)), axis=0)
     rows = np.arange(len(table))
-    return {name: np.broadcast_to(values, total.shape)[fullest, rows] for name, values in part.items()}
+    return {name: parts[name].reshape(9, len(table))[peak, rows] for name in PARTS}
+
+
+def _stored_bytes(stack: Stack, element_bytes: float) -> float:
+    """Of a parameter at rest: the fp32 master itself, or a copy in the compute format beside it."""
+    return element_bytes if stack.memory.main_parameter_bytes else stack.memory.parameter_bytes
 
 
 def _activations(table: LayoutTable, stages: Stages, kept: dict[BlockKind, KeptBytes]) -> Floats:
@@ -87,17 +109,29 @@ def _activations(table: LayoutTable, stages: Stages, kept: dict[BlockKind, KeptB
     return np.asarray(per_micro_batch * in_flight(table, stages.position))
 
 
-def _gathered(table: LayoutTable, stack: Stack, shards: StateShards) -> Floats:
-    """FSDP: the ends of the model and two layers unsharded, one layer's gradients; the whole stage with a pipeline."""
+def _layerwise(table: LayoutTable) -> npt.NDArray[np.bool_]:
+    return is_sharding(table, Sharding.ZERO3, Sharding.FSDP, Sharding.HSDP)
+
+
+def _ends(table: LayoutTable, shards: StateShards, element_bytes: float) -> Floats:
+    """The embedding and the head stay gathered from the forward to the backward pass; a pipeline's stage does whole."""
+    held = np.where(table.pp > 1, shards.dense + shards.experts, shards.ends)
+    return np.asarray(np.where(_layerwise(table), held * element_bytes, 0.0))
+
+
+def _gathered(
+    table: LayoutTable, stack: Stack, shards: StateShards, element_bytes: float
+) -> tuple[Floats, Floats]:
+    """While a layer runs backward: the ends and two layers unsharded (one in use, one prefetched); its gradients."""
     policy = stack.memory
-    layerwise = is_sharding(table, Sharding.ZERO3, Sharding.FSDP, Sharding.HSDP)
     stage = shards.dense + shards.experts
     unit = np.maximum(shards.largest_layer, shards.ends)
     in_use = np.where(table.pp > 1, stage, np.minimum(shards.ends + 2 * shards.largest_layer, stage))
-    bytes_ = in_use * policy.gathered_parameter_bytes + np.minimum(unit, stage) * policy.reduced_gradient_bytes
+    gradient = np.minimum(unit, stage) * policy.reduced_gradient_bytes
     if not stack.support.reduces_each_micro_batch:
-        bytes_ = np.where(table.grad_accum > 1, bytes_ + stage * policy.reduced_gradient_bytes, bytes_)
-    return np.asarray(np.where(layerwise, bytes_, 0.0))
+        gradient = np.where(table.grad_accum > 1, stage * policy.reduced_gradient_bytes, gradient)
+    layerwise = _layerwise(table)
+    return np.where(layerwise, in_use * element_bytes, 0.0), np.where(layerwise, gradient, 0.0)
 
 
 def _loss(table: LayoutTable, job: TrainingJob, stack: Stack, stages: Stages, element_bytes: float) -> Floats:

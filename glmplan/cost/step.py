@@ -210,8 +210,8 @@ class CostModel:
         policy = self.stack.memory
         width = GradientBytes(
             gradient=policy.reduced_gradient_bytes,
-            gathered=policy.gathered_parameter_bytes,
-            stored=policy.gathered_parameter_bytes,
+            gathered=self.element_bytes,
+            stored=self.element_bytes,
         )
         heaviest = np.argmax(np.where(stages.exists, shards.dense + shards.experts, -1.0), axis=0)[first]
         layers = sum(counts for kind, counts in stages.counts.items() if kind in LAYER_KINDS)

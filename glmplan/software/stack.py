@@ -72,14 +72,14 @@ class MemoryPolicy(_Record):
     """What a rank keeps for each parameter, and what the stack takes for itself."""
 
     parameter_bytes: PositiveFloat
-    """Of the stored parameter (compute format, or the fp32 master itself)."""
+    """Of the stored parameter where it is the optimizer's master itself; beside a main copy it has the compute format."""
     main_parameter_bytes: NonNegativeFloat
     """Of a separate fp32 copy for the optimizer; 0 when the stored parameter is it."""
     gradient_bytes: PositiveFloat
-    gathered_parameter_bytes: PositiveFloat
-    """Of a parameter gathered for use (FSDP, ZeRO-3)."""
     reduced_gradient_bytes: PositiveFloat
     """Of a gradient while it is reduced over data-parallel ranks."""
+    preallocates_gradients: bool = True
+    """Gradients have a buffer of their own for the whole step; otherwise they come and go with the backward pass."""
     reserve: Bytes
     """Device context, communicator buffers, libraries' workspaces."""
     fragmentation_fraction: NonNegativeFloat = 0.0
