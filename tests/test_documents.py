@@ -82,7 +82,7 @@ def test_yaml_written_is_the_same_yaml_read(data: dict[str, object]) -> None:
     ],
 )
 def test_json_that_would_be_silently_wrong_is_refused(text: str, message: str) -> None:
-    with pytest.raises(DocumentError, match="^plan.json") as caught:
+    with pytest.raises(DocumentError, match=r"^plan\.json") as caught:
         parse_json(text, "plan.json")
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

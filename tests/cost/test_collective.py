@@ -17,7 +17,7 @@ NODE, WIRE = 300e9, 25e9
 
 def tier(name: str, span: int, bandwidth: float, **fields: Any) -> Tier:
     """A tier of bandwidth in bytes per second for each device."""
-    plain = {"latency_s": 0.0, "link": name, "in_switch_reduction": False, "scale_up": span <= 8}
+    plain: dict[str, Any] = {"latency_s": 0.0, "link": name, "in_switch_reduction": False, "scale_up": span <= 8}
     return Tier(name=name, span_devices=span, bandwidth_bytes_per_s=bandwidth, **(plain | fields))
 
 

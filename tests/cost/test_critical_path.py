@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmplan.cost.critical_path import critical_path_s
+from glmplan.workload.operation import Number
 
 SECONDS = {"a": 1.0, "b": 2.0, "c": 5.0, "d": 3.0, "e": 0.5}
 
@@ -35,7 +36,7 @@ def test_the_longest_path_of_a_hand_drawn_graph(graph: "nx.DiGraph[str]", longes
 
 
 def test_each_layout_has_its_own_longest_path() -> None:
-    seconds = {"a": 1.0, "b": np.array([2.0, 7.0]), "c": np.array([5.0, 1.0]), "d": 0.0}
+    seconds: dict[str, Number] = {"a": 1.0, "b": np.array([2.0, 7.0]), "c": np.array([5.0, 1.0]), "d": 0.0}
     assert np.asarray(critical_path_s(graph_of("ab", "ac", "bd", "cd"), seconds)).tolist() == [6.0, 8.0]
 
 

@@ -21,8 +21,8 @@ def values_at(points: Floats) -> Floats:
 
 
 SURFACES = {
-    "grid": (GRID, surface(GRID.T, values_at(GRID))),
-    "scattered": (SCATTERED, surface(SCATTERED.T, values_at(SCATTERED))),
+    "grid": (GRID, surface(list(GRID.T), values_at(GRID))),
+    "scattered": (SCATTERED, surface(list(SCATTERED.T), values_at(SCATTERED))),
 }
 
 
@@ -59,7 +59,7 @@ def test_repeated_measurements_count_as_their_geometric_mean() -> None:
 def test_a_grid_with_a_hole_is_filled_and_keeps_its_points() -> None:
     points = np.array(list(itertools.product(range(1, 8), range(1, 8))), dtype=float)
     kept = np.delete(points, 24, axis=0)
-    through = surface(kept.T, values_at(kept))
+    through = surface(list(kept.T), values_at(kept))
     assert through.axes
     assert through.at(*kept.T) == pytest.approx(values_at(kept), rel=1e-9)
     hole = float(through.at(*points[24]))

@@ -1,5 +1,7 @@
 """Peak memory: what must never grow, and the accounts of papers."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_recomputing_more_never_needs_more_memory(kind: str) -> None:
     for kind_of in (Recompute.FULL, Recompute.SELECTIVE, Recompute.NONE):
         memory = costs(kind).memory(with_column(table, recompute=CODES["recompute"].index(kind_of)))
         peaks.append(np.asarray(sum(memory.values())))
-    for less, more in zip(peaks, peaks[1:], strict=False):
+    for less, more in itertools.pairwise(peaks):
         assert (less <= more * (1 + 1e-12)).all()
 
 

@@ -134,6 +134,41 @@ def test_recomputation_in_full_repeats_the_forward_pass_of_the_layers() -> None:
     assert executed[0] == pytest.approx(per_token.total * 256 * 8)
 
 
+def test_recomputation_in_full_repeats_the_collectives_of_the_forward_pass() -> None:
+    """Half of a layer's collectives are forward's, so the layers' part grows by a half (Megatron-LM's known price)."""
+    plain = ParallelLayout(tp=4, dp=4, grad_accum=2)
+    table = LayoutTable.of(plain, plain.model_copy(update={"recompute": Recompute.FULL}))
+    deep = cost_model(job_of(model(layers=64)), cluster_of("dgx-a100-pod", 16), load_stack("megatron-core"))
+    once, again = deep.estimate(table).time["tensor_parallel_s"]
+    assert again / once == pytest.approx(1.5, rel=0.02)
+
+
+def test_gradients_are_reduced_behind_the_last_backward_pass() -> None:
+    """With compute to spare only the least share stays visible; recomputation gives more to hide behind, never less."""
+    job = job_of(load_architecture("llama3-8b"), seq_len=8192, global_batch=16)
+    plain = ParallelLayout(tp=8, dp=2, grad_accum=8)
+    table = LayoutTable.of(plain, plain.model_copy(update={"recompute": Recompute.FULL}))
+    stack, visible = load_stack("megatron-core"), []
+    for share in (0.02, 0.04, 1.0):
+        cost = cost_model(job, cluster_of("dgx-a100-pod", 16), stack.with_constants({"data_parallel_exposed": share}))
+        visible.append(cost.estimate(table).time["data_parallel_s"])
+    assert visible[0] == pytest.approx(visible[2] * 0.02)
+    assert visible[1] == pytest.approx(visible[2] * 0.04)
+    assert visible[0][1] <= visible[0][0]
+
+
+def test_the_stage_with_most_parameters_sets_the_optimizer_step() -> None:
+    """Three layers on two stages: the first holds two of them."""
+    even, uneven = (
+        cost_model(job_of(model(layers=layers, vocab=64)), cluster_of("dgx-a100-pod", 2), load_stack("megatron-core"))
+        .estimate(LayoutTable.of(ParallelLayout(pp=2, grad_accum=8)))
+        .time["optimizer_s"]
+        .item()
+        for layers in (2, 3)
+    )
+    assert uneven / even == pytest.approx(2.0, rel=0.1)
+
+
 def test_an_empty_table_gives_empty_estimates() -> None:
     table = legal_layouts("dense").take(slice(0, 0))
     assert len(costs().estimate(table).step_time_s) == 0

@@ -10,7 +10,7 @@ from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout, Recomput
 DEGREES = st.integers(1, 4096)
 LAYOUTS = st.builds(
     ParallelLayout,
-    **{name: DEGREES for name in ("tp", "cp", "pp", "virtual_stages", "ep", "dp", "shard_group", "micro_batch")},
+    **dict.fromkeys(("tp", "cp", "pp", "virtual_stages", "ep", "dp", "shard_group", "micro_batch"), DEGREES),
     grad_accum=DEGREES,
     sharding=st.sampled_from(Sharding),
     recompute=st.sampled_from(Recompute),

@@ -56,7 +56,7 @@ def text() -> str:
 def test_a_truncated_plan_is_refused(tmp_path: Path, text: str, share: float) -> None:
     path = tmp_path / "plan.json"
     path.write_text(text[: int(len(text) * share)])
-    with pytest.raises(DocumentError, match="plan.json.*not JSON"):
+    with pytest.raises(DocumentError, match=r"plan\.json.*not JSON"):
         read_plan(path)
 
 

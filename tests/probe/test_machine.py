@@ -21,6 +21,7 @@ SECONDS = 3.0
 def probed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Json, list[tuple[str, float]], Path]:
     folder = tmp_path_factory.mktemp("probe")
     heard: list[tuple[str, float]] = []
+    before = set(multiprocessing.active_children())  # other tests keep workers
     document = probe_machine(
         ranks=2,
         seconds=SECONDS,
@@ -29,11 +30,11 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Json, list[tuple[s
         folder=folder,
         progress=lambda section, done: heard.append((section, done)),
     )
+    assert set(multiprocessing.active_children()) <= before
     return document, heard, folder
 
 
-def test_the_probe_leaves_no_process_and_no_file(probed: tuple[Json, list[tuple[str, float]], Path]) -> None:
-    assert multiprocessing.active_children() == []
+def test_the_probe_leaves_no_file(probed: tuple[Json, list[tuple[str, float]], Path]) -> None:
     assert list(probed[2].iterdir()) == []
 
 

@@ -28,7 +28,7 @@ def request_for(name: str = "llama3-8b", **fields: Any) -> PlanRequest:
         global_batch=fields.pop("global_batch", 16),
         precision=fields.pop("precision", Precision.BF16),
     )
-    plain = {"cluster": "dgx-a100-pod", "num_gpus": 8, "stack": "megatron-core"}
+    plain: dict[str, Any] = {"cluster": "dgx-a100-pod", "num_gpus": 8, "stack": "megatron-core"}
     return PlanRequest(job=job, **(plain | fields))
 
 

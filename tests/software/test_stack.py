@@ -71,7 +71,7 @@ def test_fitted_constants_replace_priors_within_their_bounds() -> None:
     assert fitted["matmul_time_factor"] == stack["matmul_time_factor"]
     assert fitted.calibrated_devices == ("a100-sxm-80gb",)
     assert stack.calibrated_devices == ()
-    with pytest.raises(InputError, match="constants.fixed_step_s: must lie between .* got 99"):
+    with pytest.raises(InputError, match=r"constants\.fixed_step_s: must lie between .* got 99"):
         stack.with_constants({"fixed_step_s": 99.0})
-    with pytest.raises(InputError, match="constants.fixed: unknown; the constants are"):
+    with pytest.raises(InputError, match=r"constants\.fixed: unknown; the constants are"):
         stack.with_constants({"fixed": 1.0})

@@ -66,8 +66,8 @@ def test_a_layer_keeps_what_table_2_says(
 
 
 def test_a_llama_layer_in_eager_torch_keeps_20_and_a_half_hidden_vectors_a_token() -> None:
-    """Counted by hand: 2 norms, inputs of 2 projections, q + k + v = 1.5, attention output, gate, up and silu = 3 x 3.5,
-    input of the down-projection = 3.5; and flash attention's fp32 row statistics."""
+    """Counted by hand: 2 norms, inputs of 2 projections, q + k + v = 1.5, attention output, gate, up and silu of 3.5
+    each, input of the down-projection 3.5; and the fp32 row statistics of flash attention."""
     hidden, heads = 4096, 32
     expected = SEQ_LEN * (2 * hidden * (2 + 2 + 1.5 + 1 + 3 * 3.5 + 3.5) + 4 * heads)
     assert expected == SEQ_LEN * (2 * hidden * 20.5 + 4 * heads)

@@ -23,7 +23,7 @@ def test_a_sequence_longer_than_the_learned_positions_is_refused() -> None:
 )
 def test_sizes_must_be_positive_and_finite(field: str, value: float) -> None:
     with pytest.raises(ValidationError):
-        job_of(**{field: value})
+        job_of(None, **{field: value})
 
 
 def test_adam_keeps_two_fp32_moments_and_plain_descent_nothing() -> None:
