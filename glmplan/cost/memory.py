@@ -119,9 +119,7 @@ def _ends(table: LayoutTable, shards: StateShards, element_bytes: float) -> Floa
     return np.asarray(np.where(_layerwise(table), held * element_bytes, 0.0))
 
 
-def _gathered(
-    table: LayoutTable, stack: Stack, shards: StateShards, element_bytes: float
-) -> tuple[Floats, Floats]:
+def _gathered(table: LayoutTable, stack: Stack, shards: StateShards, element_bytes: float) -> tuple[Floats, Floats]:
     """While a layer runs backward: the ends and two layers unsharded (one in use, one prefetched); its gradients."""
     policy = stack.memory
     stage = shards.dense + shards.experts

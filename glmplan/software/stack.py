@@ -72,7 +72,7 @@ class MemoryPolicy(_Record):
     """What a rank keeps for each parameter, and what the stack takes for itself."""
 
     parameter_bytes: PositiveFloat
-    """Of the stored parameter where it is the optimizer's master itself; beside a main copy it has the compute format."""
+    """Of the stored parameter where it is the optimizer's master; beside a main copy it has the compute format."""
     main_parameter_bytes: NonNegativeFloat
     """Of a separate fp32 copy for the optimizer; 0 when the stored parameter is it."""
     gradient_bytes: PositiveFloat

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from glmplan.architecture.catalog import load_architecture
+from glmplan.architecture.parameters import layer_parameters, parameter_counts
 from glmplan.cost.memory import PARTS
 from glmplan.cost.step import cost_model
 from glmplan.layout.parallel_layout import CODES, LayoutTable, ParallelLayout, Recompute, Sharding
 from glmplan.precision import Precision
 from glmplan.software.catalog import load_stack
-from tests.small_jobs import MODELS, cluster_of, costs, job_of, legal_layouts, some_of
+from tests.small_jobs import MODELS, cluster_of, costs, job_of, legal_layouts, model, some_of
 
 STATE = ("parameters_bytes", "main_parameters_bytes", "gradients_bytes", "optimizer_bytes")
 
@@ -71,6 +72,39 @@ def test_model_states_of_a_7_5b_model_on_64_devices(sharding: str, gigabytes: fl
     state = sum(memory[part].item() for part in STATE)
     parameters = memory["optimizer_bytes"].item() / 8 * (1 if sharding == "none" else 64)
     assert state * 7.5e9 / parameters == pytest.approx(gigabytes * 1e9, rel=0.01)
+
+
+def peak_of(layout: ParallelLayout, stack_name: str, **job_fields: int) -> dict[str, float]:
+    """Parts of the peak of a small dense model on eight devices."""
+    job = job_of(model(), **job_fields)
+    memory = cost_model(job, cluster_of("dgx-a100-pod", 8), load_stack(stack_name)).memory(LayoutTable.of(layout))
+    return {part: values.item() for part, values in memory.items()}
+
+
+def test_the_peak_is_the_fullest_moment() -> None:
+    """By hand: with long sequences the loss or the backward pass, with short ones the update with all gradients."""
+    parameters = parameter_counts(model()).total
+    long = peak_of(ParallelLayout(dp=8, grad_accum=1), "torchtitan", seq_len=8192)
+    short = peak_of(ParallelLayout(dp=8, grad_accum=1), "torchtitan", seq_len=8)
+    assert long["activations_bytes"] > 0
+    assert long["loss_bytes"] + long["workspace_bytes"] > 0
+    assert long["gradients_bytes"] == 0  # they come while the activations of the only micro-batch go
+    assert short["activations_bytes"] == short["loss_bytes"] == short["workspace_bytes"] == 0
+    assert short["gradients_bytes"] == 4 * parameters
+    accumulated = peak_of(ParallelLayout(dp=4, tp=2, grad_accum=2), "torchtitan", seq_len=8192)
+    assert accumulated["gradients_bytes"] > 0
+    assert accumulated["activations_bytes"] > 0
+
+
+def test_sharded_layers_are_gathered_two_at_a_time() -> None:
+    """FSDP2, backward: the ends of the model, the layer in use and the one prefetched; the largest unit's gradient."""
+    arch = model()
+    layer = layer_parameters(arch)
+    one_layer = layer.attention + layer.norms + layer.dense_mlp
+    ends = parameter_counts(arch).total - arch.layers * one_layer
+    layout = ParallelLayout(dp=8, sharding=Sharding.FSDP, shard_group=8, recompute=Recompute.FULL)
+    peak = peak_of(layout, "torchtitan", seq_len=128)
+    assert peak["gathered_parameters_bytes"] == 2 * (ends + 2 * one_layer) + 4 * max(ends, one_layer)
 
 
 def test_a_mixture_of_experts_divides_its_experts_over_expert_ranks() -> None:

@@ -79,6 +79,17 @@ def test_low_rank_inputs_are_gathered_at_their_own_width() -> None:
     assert np.asarray(gathered["mlp_up_input_all_gather"].bytes).item() / 256 / 2 == arch.hidden
 
 
+def test_routed_tokens_are_gathered_once_for_each_expert_they_visit() -> None:
+    """Sequence parallelism with tensor-parallel experts: ``top_k`` copies of every token come together."""
+    arch = model("experts")
+    assert arch.moe is not None
+    table = LayoutTable.of(ParallelLayout(tp=2, sequence_parallel=True, micro_batch=3))
+    gathered = {work.name: work for work, _ in works("experts", table) if isinstance(work, Communication)}
+    token_bytes = 3 * 256 * arch.hidden * 2
+    assert np.asarray(gathered["expert_up_input_all_gather"].bytes).item() == arch.moe.top_k * token_bytes
+    assert np.asarray(gathered["shared_expert_up_input_all_gather"].bytes).item() == token_bytes
+
+
 @settings(max_examples=60)
 @given(kind=st.sampled_from(MODELS), tied=st.booleans(), norm=st.sampled_from(["rms", "layer"]), data=st.data())
 def test_parameters_of_all_ranks_are_the_parameters_of_the_model(

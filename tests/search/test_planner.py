@@ -146,6 +146,18 @@ def test_when_nothing_fits_the_message_says_what_would_and_that_is_true(fields: 
     assert make_plan(load_problem(changed)).search.feasible > 0
 
 
+def test_a_larger_batch_is_part_of_the_mend_where_more_devices_need_it() -> None:
+    """One head and no pipeline: devices can only be data-parallel, and each needs a sequence of its own."""
+    arch = model(layers=48, hidden=16384, heads=1, kv_heads=1, head_dim=128, ffn_hidden=65536)
+    job = job_of(arch, seq_len=2048, global_batch=8)
+    request = PlanRequest(job=job, cluster="dgx-a100-pod", num_gpus=8, stack="llm-foundry")
+    with pytest.raises(DoesNotFit, match=r"with --gpus (\d+) --global-batch \1 it fits") as caught:
+        make_plan(load_problem(request))
+    (devices,) = re.findall(r"--gpus (\d+)", str(caught.value))
+    job = job.model_copy(update={"global_batch": int(devices)})
+    assert make_plan(load_problem(request.model_copy(update={"num_gpus": int(devices), "job": job})))
+
+
 def test_a_request_without_any_legal_layout_counts_the_reasons() -> None:
     with pytest.raises(DoesNotFit, match=r"keeps the rules: micro-batches do not make the global batch \(\d+\)"):
         plan_for(choices=Choices(micro_batch=(3,)))
