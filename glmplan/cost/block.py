@@ -1,79 +1,136 @@
-"""Seconds of one block (a layer, the embedding, the head) on one rank, for one micro-batch."""
+"""Seconds of one block (a layer, the embedding, the head) on one rank, for one micro-batch.
 
-from dataclasses import dataclass
+In two steps: what the device and the links take by themselves (``BlockWork``), and what becomes of it in a software
+stack (``BlockTimes``). A fit of the stack's constants repeats the second step only.
+"""
+
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from glmplan.cost.collective import CollectiveModel
-from glmplan.cost.critical_path import critical_path_s
 from glmplan.cost.overlap import smooth_maximum
 from glmplan.cost.roofline import DeviceModel
 from glmplan.layout.communication import Communication, Purpose
 from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute
 from glmplan.layout.partition import RankBlock
-from glmplan.software.stack import Stack
+from glmplan.software.stack import HOST_SHARE, Stack
 from glmplan.workload.attention import is_attention_core
 from glmplan.workload.graph import LAYER_KINDS, BlockKind
-from glmplan.workload.operation import Attention, Matmul, Number, Operation, Stream
+from glmplan.workload.operation import Attention, Matmul, Number, Region, Stream
 
 Floats = npt.NDArray[np.float64]
+Exchanges = dict[tuple[Purpose, bool], Floats]
+"""(purpose, in the backward pass) -> seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockWork:
+    """Arrays over layouts, in seconds on the measured device and links. One device runs one kernel after the other."""
+
+    kind: BlockKind
+    launches: float
+    """Kernels of the forward pass, as the operations count them."""
+    local_experts: Floats
+    """Experts that the rank holds of one layer; 0 in other blocks."""
+    matmul_forward_s: Floats
+    matmul_backward_s: Floats
+    attention_s: Floats
+    attention_backward_s: Floats
+    """Where the backward pass was measured or follows from the FLOPs; not a number where the stack's ratio decides."""
+    stream_forward_s: Floats
+    stream_backward_s: Floats
+    core_stream_s: Floats
+    """Of ``stream_forward_s``, the attention core's score traffic."""
+    exchanges: Exchanges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockTimes:
-    """Arrays over layouts, in seconds. Communication is what stays exposed."""
+    """Arrays over layouts, in seconds of a stack. Communication is what stays exposed."""
 
     forward_s: Floats
     backward_s: Floats
     core_s: Floats
     """Forward of the attention core: what selective recomputation repeats."""
-    communication_forward_s: dict[Purpose, Floats]
-    communication_backward_s: dict[Purpose, Floats]
+    exchanges: Exchanges
 
     def take(self, rows: npt.NDArray[np.int64]) -> "BlockTimes":
         """The times of the layouts at ``rows``."""
-        return BlockTimes(
+        return replace(
+            self,
             forward_s=self.forward_s[rows],
             backward_s=self.backward_s[rows],
             core_s=self.core_s[rows],
-            communication_forward_s={k: v[rows] for k, v in self.communication_forward_s.items()},
-            communication_backward_s={k: v[rows] for k, v in self.communication_backward_s.items()},
+            exchanges={key: seconds[rows] for key, seconds in self.exchanges.items()},
         )
 
 
-def block_times(
-    rank_block: RankBlock, device: DeviceModel, collectives: CollectiveModel, stack: Stack, launch_s: float, size: int
-) -> BlockTimes:
-    """Times of ``rank_block`` over its ``size`` layouts; ``launch_s`` is what the host takes for one launch."""
-    forward: dict[str, Number] = {}
-    backward: dict[str, Number] = {}
-    core: Number = np.zeros(size)
+def block_work(rank_block: RankBlock, device: DeviceModel, collectives: CollectiveModel, size: int) -> BlockWork:
+    """The work of ``rank_block`` over its ``size`` layouts."""
+    sums: dict[str, Number] = {
+        field.name: np.zeros(size) for field in fields(BlockWork) if field.name.endswith(("_s", "_experts"))
+    }
+    exchanges: Exchanges = {}
     launches = 0.0
-    sent: dict[bool, dict[Purpose, Floats]] = {False: {}, True: {}}
     for name in rank_block.graph:
         work = rank_block.graph.nodes[name]["work"]
-        if isinstance(work, Communication):
-            exposed = collectives.seconds(work) * work.count
-            exposed = exposed * stack["collective_time_factor"] * stack["tensor_parallel_exposed"]
-            total = sent[work.backward]
-            total[work.purpose] = total.get(work.purpose, np.zeros(size)) + exposed
-            continue
-        forward[name], backward[name] = operation_passes_s(work, device, stack)
-        launches += getattr(work, "launches", 1.0)
-        if is_attention_core(name):
-            core = core + forward[name]
-    if rank_block.block.kind in LAYER_KINDS:
-        launches = stack["host_launches_per_layer"]
-    host_s = launches * launch_s
-    device_forward = critical_path_s(rank_block.graph, forward)
-    device_backward = critical_path_s(rank_block.graph, backward)
+        match work:
+            case Communication():
+                key = work.purpose, work.backward
+                seconds = collectives.seconds(work) * work.count
+                exchanges[key] = exchanges.get(key, np.zeros(size)) + seconds
+            case Matmul():
+                ahead, back = device.matmul_passes_s(work)
+                sums["matmul_forward_s"] = sums["matmul_forward_s"] + ahead
+                sums["matmul_backward_s"] = sums["matmul_backward_s"] + back
+                launches += work.launches
+                if work.region is Region.EXPERT:
+                    sums["local_experts"] = np.maximum(sums["local_experts"], work.batch)
+            case Attention():
+                core = device.attention_s(work)
+                sums["attention_s"] = sums["attention_s"] + core
+                ratio = device.attention_backward_factor(work, np.nan)
+                sums["attention_backward_s"] = sums["attention_backward_s"] + core * ratio
+                launches += 1.0
+            case Stream():
+                ahead, back = device.stream_passes_s(work)
+                sums["stream_forward_s"] = sums["stream_forward_s"] + ahead
+                sums["stream_backward_s"] = sums["stream_backward_s"] + back
+                launches += work.launches
+                if is_attention_core(name):
+                    sums["core_stream_s"] = sums["core_stream_s"] + ahead
+    return BlockWork(
+        kind=rank_block.block.kind,
+        launches=launches,
+        exchanges=exchanges,
+        **{name: np.asarray(np.broadcast_to(value, (size,)), dtype=float) for name, value in sums.items()},
+    )
+
+
+def block_times(work: BlockWork, stack: Stack, launch_s: float) -> BlockTimes:
+    """The times of ``work`` in ``stack``; ``launch_s`` is what the host takes for one launch.
+
+    Device and host run side by side: the slower one counts, with a soft corner.
+    """
+    attention_s = work.attention_s * stack["attention_time_factor"]
+    measured = work.attention_backward_s * stack["attention_time_factor"]
+    attention_backward_s = np.where(np.isnan(measured), attention_s * stack["attention_backward_factor"], measured)
+    traffic = stack["elementwise_traffic_factor"]
+    matmul = stack["matmul_time_factor"]
+    launches: Number = work.launches
+    if work.kind in LAYER_KINDS:
+        launches = stack["host_launches_per_layer"] + stack["host_launches_per_expert"] * work.local_experts
+    host_s = launches * launch_s * HOST_SHARE[stack.kernels.cuda_graph]
+    device_forward_s = work.matmul_forward_s * matmul + attention_s + work.stream_forward_s * traffic
+    device_backward_s = work.matmul_backward_s * matmul + attention_backward_s + work.stream_backward_s * traffic
+    exposed = stack["collective_time_factor"] * stack["tensor_parallel_exposed"]
     return BlockTimes(
-        forward_s=_over(smooth_maximum(device_forward, host_s), size),
-        backward_s=_over(smooth_maximum(device_backward, host_s * stack["host_backward_factor"]), size),
-        core_s=_over(core, size),
-        communication_forward_s=sent[False],
-        communication_backward_s=sent[True],
+        forward_s=np.asarray(smooth_maximum(device_forward_s, host_s)),
+        backward_s=np.asarray(smooth_maximum(device_backward_s, host_s * stack["host_backward_factor"])),
+        core_s=attention_s + work.core_stream_s * traffic,
+        exchanges={key: seconds * exposed for key, seconds in work.exchanges.items()},
     )
 
 
@@ -85,25 +142,7 @@ def block_parts(times: BlockTimes, table: LayoutTable, kind: BlockKind) -> dict[
     parts = {"forward_s": times.forward_s, "backward_s": times.backward_s, "recompute_s": again}
     for purpose in (Purpose.TENSOR, Purpose.CONTEXT, Purpose.EXPERT):
         zero = np.zeros(len(table))
-        ahead = times.communication_forward_s.get(purpose, zero)
-        back = times.communication_backward_s.get(purpose, zero)
+        ahead = times.exchanges.get((purpose, False), zero)
+        back = times.exchanges.get((purpose, True), zero)
         parts[f"{purpose}_s"] = ahead * np.where(full, 2.0, 1.0) + back
     return parts
-
-
-def operation_passes_s(op: Operation, device: DeviceModel, stack: Stack) -> tuple[Number, Number]:
-    """Forward and backward seconds of one operation, the stack's factors included."""
-    match op:
-        case Matmul():
-            ahead, back = device.matmul_passes_s(op)
-            return ahead * stack["matmul_time_factor"], back * stack["matmul_time_factor"]
-        case Attention():
-            core = device.attention_s(op) * stack["attention_time_factor"]
-            return core, core * device.attention_backward_factor(op, stack["attention_backward_factor"])
-        case Stream():
-            ahead, back = device.stream_passes_s(op)
-            return ahead * stack["elementwise_traffic_factor"], back * stack["elementwise_traffic_factor"]
-
-
-def _over(value: Number, size: int) -> Floats:
-    return np.asarray(np.broadcast_to(np.asarray(value, dtype=float), (size,)))

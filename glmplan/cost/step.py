@@ -1,8 +1,4 @@
-"""The step: layouts in, estimates out. One layout is a table of length one; there is no second way.
-
-What one micro-batch of one block takes depends on few columns, so it is computed once for each distinct combination and
-handed to the rows that share it. Only what depends on the whole layout is computed row by row, in NumPy.
-"""
+"""The step: layouts in, estimates out. One layout is a table of length one; there is no second way."""
 
 from dataclasses import dataclass
 
@@ -10,29 +6,34 @@ import numpy as np
 import numpy.typing as npt
 
 from glmplan.architecture.model_flops import model_flops_per_token
-from glmplan.cost.block import BlockTimes, block_parts, block_times
+from glmplan.cost.block import block_work
 from glmplan.cost.collective import CollectiveModel, collective_model
 from glmplan.cost.device_surfaces import device_model
 from glmplan.cost.estimate import Grade, MemoryBreakdown, StepEstimate, TimeBreakdown
 from glmplan.cost.interval import load_intervals
 from glmplan.cost.memory import PARTS, KeptBytes, kept_bytes, memory_parts
-from glmplan.cost.overlap import exposed_s
 from glmplan.cost.roofline import DeviceModel
+from glmplan.cost.step_work import (
+    TIME_PARTS,
+    StepWork,
+    block_counts,
+    data_seconds,
+    distinct,
+    step_times,
+    updated_parameters,
+)
 from glmplan.hardware.cluster import Cluster
-from glmplan.layout.data_parallel import GradientBytes, data_communications
-from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute, Sharding
+from glmplan.layout.data_parallel import GradientBytes
+from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute
 from glmplan.layout.partition import BLOCK_COLUMNS, RankBlock, element_bytes_of, partition_block
-from glmplan.layout.pipeline_parallel import Stages, bubble_divisor, split_into_stages, stage_transfer
-from glmplan.layout.placement import is_sharding
-from glmplan.layout.state_shards import StateShards, shard_divisors, state_shards
+from glmplan.layout.pipeline_parallel import split_into_stages, stage_transfer
+from glmplan.layout.state_shards import state_shards
 from glmplan.layout.tensor_parallel import sequence_divisor
 from glmplan.software.stack import Stack
-from glmplan.workload.graph import LAYER_KINDS, Block, BlockKind, workload_blocks
+from glmplan.workload.graph import Block, workload_blocks
 from glmplan.workload.job import TrainingJob
 
 Floats = npt.NDArray[np.float64]
-DATA_COLUMNS = ("tp", "cp", "pp", "ep", "dp", "sharding", "shard_group", "grad_accum")
-TIME_PARTS = tuple(TimeBreakdown.model_fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,7 +117,7 @@ class CostModel:
 
     def memory(self, table: LayoutTable) -> dict[str, Floats]:
         """Bytes by part of each layout's fullest rank."""
-        unique, inverse = _distinct(table, (*BLOCK_COLUMNS, "recompute"))
+        unique, inverse = distinct(table, (*BLOCK_COLUMNS, "recompute"))
         kept = {}
         for block in self.blocks:
             held = kept_bytes(self._on_rank(block, unique), unique.recompute)
@@ -131,9 +132,7 @@ class CostModel:
 
     def with_time(self, table: LayoutTable, memory: dict[str, Floats]) -> EstimateTable:
         """Times of layouts whose memory is already known."""
-        stages = split_into_stages(self.blocks, table)
-        shards = state_shards(self.job.architecture, table, stages)
-        time = self._time(table, stages, shards)
+        time = self.times(self.work(table))
         grade = grade_of(self.cluster, self.stack, self.device)
         interval = load_intervals().step_time[grade]
         price = self.cluster.usd_per_device_hour
@@ -159,81 +158,40 @@ class CostModel:
         gathered = self.stack.kernels.saves_gathered_input
         return partition_block(block, table, self.job, saves_gathered_input=gathered)
 
-    def _block_times(self, table: LayoutTable) -> dict[BlockKind, BlockTimes]:
-        unique, inverse = _distinct(table, BLOCK_COLUMNS)
-        times = {}
-        for block in self.blocks:
-            rank_block = self._on_rank(block, unique)
-            distinct = block_times(rank_block, self.device, self.collectives, self.stack, self.launch_s, len(unique))
-            times[block.kind] = distinct.take(inverse)
-        return times
-
-    def _time(self, table: LayoutTable, stages: Stages, shards: StateShards) -> dict[str, Floats]:
-        """Seconds by part. A micro-batch takes what the slowest stage takes; the bubble is the rest of one passage."""
-        per_block = {kind: block_parts(times, table, kind) for kind, times in self._block_times(table).items()}
-        parts = {
-            name: np.stack(
-                [sum(stages.counts[kind][s] * per_block[kind][name] for kind in per_block) for s in range(3)]
-            )
-            for name in next(iter(per_block.values()))
-        }
-        stage_s = np.where(stages.exists, sum(parts.values()), 0.0)
-        slowest, rows = np.argmax(stage_s, axis=0), np.arange(len(table))
-        passage = sum(block.count * sum(per_block[block.kind].values()) for block in self.blocks)
-        longest = stage_s[slowest, rows]
-        m = table.grad_accum.astype(float)
-        time = {name: np.zeros(len(table)) for name in TIME_PARTS}
-        for name, values in parts.items():
-            time[name] = m * values[slowest, rows]
-        bubble_s = np.where(table.pp > 1, np.maximum(passage - longest, 0.0), 0.0)
-        time["pipeline_bubble_s"] = bubble_s / bubble_divisor(table)
-        time["pipeline_transfer_s"] = self._transfer(table)
-        backward_s = parts["backward_s"][slowest, rows] + parts["recompute_s"][slowest, rows]
-        time["data_parallel_s"] = self._data_parallel(table, stages, shards, longest * m, backward_s)
-        time["optimizer_s"] = self._optimizer(table, stages, shards)
-        time["other_s"] = np.full(len(table), self.stack["fixed_step_s"])
-        derate = self.stack["machine_derate"]
-        return {name: values * derate for name, values in time.items()}
-
-    def _transfer(self, table: LayoutTable) -> Floats:
+    def work(self, table: LayoutTable) -> StepWork:
+        """What the layouts of ``table`` do in a step, whatever the stack's constants."""
+        stages = split_into_stages(self.blocks, table)
+        shards = state_shards(self.job.architecture, table, stages)
+        unique, rows = distinct(table, BLOCK_COLUMNS)
         tokens = table.micro_batch * self.job.seq_len / table.cp / sequence_divisor(table)
-        message = stage_transfer(table, tokens * self.job.architecture.hidden * self.element_bytes)
-        seconds = self.collectives.seconds(message) * message.count
-        return seconds * self.stack["collective_time_factor"] * self.stack["pipeline_exposed"]
-
-    def _data_parallel(
-        self, table: LayoutTable, stages: Stages, shards: StateShards, compute_s: Floats, last_backward_s: Floats
-    ) -> Floats:
-        """Exposed seconds of gradient and parameter collectives of the stage that sends most."""
-        unique, inverse = _distinct(table, DATA_COLUMNS)
-        first = np.unique(inverse, return_index=True)[1]
-        policy = self.stack.memory
+        boundary = stage_transfer(table, tokens * self.job.architecture.hidden * self.element_bytes)
         width = GradientBytes(
-            gradient=policy.reduced_gradient_bytes,
-            gathered=self.element_bytes,
-            stored=self.element_bytes,
+            gradient=self.stack.memory.reduced_gradient_bytes, gathered=self.element_bytes, stored=self.element_bytes
         )
-        heaviest = np.argmax(np.where(stages.exists, shards.dense + shards.experts, -1.0), axis=0)[first]
-        layers = sum(counts for kind, counts in stages.counts.items() if kind in LAYER_KINDS)
-        sent = np.zeros(len(unique))
-        for message in data_communications(
-            unique,
-            shards.dense[heaviest, first],
-            shards.experts[heaviest, first],
-            np.asarray(layers)[heaviest, first] + 1.0,
-            width,
-            reduces_each_micro_batch=self.stack.support.reduces_each_micro_batch,
-        ):
-            sent = sent + self.collectives.seconds(message) * message.count
-        seconds = sent[inverse] * self.stack["collective_time_factor"]
-        layerwise = is_sharding(table, Sharding.ZERO3, Sharding.FSDP, Sharding.HSDP)
-        hiding = np.where(layerwise, compute_s, last_backward_s)
-        return np.asarray(exposed_s(seconds, hiding, self.stack["data_parallel_exposed"]))
+        return StepWork(
+            table=table,
+            stages=stages,
+            blocks={
+                block.kind: block_work(self._on_rank(block, unique), self.device, self.collectives, len(unique))
+                for block in self.blocks
+            },
+            rows=rows,
+            counts=block_counts(self.blocks),
+            transfer_s=self.collectives.seconds(boundary) * boundary.count,
+            data_s=data_seconds(
+                table,
+                stages,
+                shards,
+                self.collectives,
+                width,
+                reduces_each_micro_batch=self.stack.support.reduces_each_micro_batch,
+            ),
+            held_parameters=updated_parameters(table, stages, shards),
+        )
 
-    def _optimizer(self, table: LayoutTable, stages: Stages, shards: StateShards) -> Floats:
-        by = shard_divisors(table)
-        held = np.where(stages.exists, shards.dense / by.optimizer + shards.experts / by.expert_optimizer, 0.0)
-        return self.device.transfer_s(held.max(axis=0) * self.stack["optimizer_bytes_per_parameter"])
+    def times(self, work: StepWork) -> dict[str, Floats]:
+        """Seconds by part of ``work`` in the model's stack."""
+        return step_times(work, self.device, self.stack, self.launch_s)
 
     def _model_flops(self) -> float:
         per_token = model_flops_per_token(self.job.architecture, self.job.seq_len)
@@ -279,13 +237,3 @@ def grade_of(cluster: Cluster, stack: Stack, device: DeviceModel) -> Grade:
     if cluster.device.name in stack.calibrated_devices:
         return Grade.CALIBRATED
     return Grade.DATASHEET if device.grade == "assumed" and not stack.calibrated_devices else Grade.TRANSFERRED
-
-
-def _distinct(table: LayoutTable, columns: tuple[str, ...]) -> tuple[LayoutTable, npt.NDArray[np.int64]]:
-    """Rows that differ in ``columns``, and for each row of ``table`` the one it equals there."""
-    key = np.zeros(len(table), dtype=np.int64)
-    for name in columns:
-        values, codes = np.unique(getattr(table, name), return_inverse=True)
-        key = key * len(values) + codes
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    return table.take(first), inverse

@@ -21,6 +21,8 @@ class Kernels(_Record):
 
     attention: Literal["flash", "unfused"]
     """``unfused`` writes the score matrix to memory; ``flash`` does not (Dao 2022, arXiv:2205.14135)."""
+    cuda_graph: Literal["none", "partial", "full"] = "none"
+    """How much of a layer's launches is captured once and replayed."""
     dropout: bool = False
     """Masks after attention, projection and MLP (GPT-3 era recipes)."""
     fused_gated_activation: bool = False
@@ -50,6 +52,10 @@ class Constant(_Record):
         return self
 
 
+HOST_SHARE = {"none": 1.0, "partial": 0.6, "full": 0.02}
+"""CUDA-graph class -> share of the host's launch cost that remains: a replay launches once, and attention, routing or
+the optimizer stay outside a partial graph."""
+
 CONSTANT_MEANINGS = {
     "machine_derate": "seconds of everything on this machine over those of the machine whose tables are used",
     "matmul_time_factor": "seconds of a matmul in training over those of the measured table",
@@ -57,6 +63,7 @@ CONSTANT_MEANINGS = {
     "attention_backward_factor": "seconds of the attention backward over its forward",
     "elementwise_traffic_factor": "bytes moved by norms, activations and residuals over those of ideal fused kernels",
     "host_launches_per_layer": "kernels that the host launches for one layer's forward pass",
+    "host_launches_per_expert": "further kernels that the host launches for each local expert of a layer",
     "host_launch_s": "seconds the host takes for one launch, where the machine's own was not measured",
     "host_backward_factor": "host seconds of the backward pass over the forward pass",
     "tensor_parallel_exposed": "share of tensor-parallel communication that compute does not hide",
@@ -104,6 +111,8 @@ class Stack(_Record):
     """A software stack preset."""
 
     name: str
+    family: str
+    """Stacks of one family share their code's ancestry; an unmeasured one borrows constants from its family first."""
     description: str
     source: str
     kernels: Kernels

@@ -75,13 +75,9 @@ def step_graph(job: TrainingJob, kernels: Kernels) -> "nx.DiGraph[str]":
 
 
 def _chain(operations: list[Operation]) -> "nx.DiGraph[str]":
-    """Operations one after the other; the shared experts hang beside the routed ones."""
+    """Operations one after the other, as one device runs them."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     for operation in operations:
         graph.add_node(operation.name, operation=operation)
-    main = [operation.name for operation in operations if not operation.name.startswith("shared_expert")]
-    side = [operation.name for operation in operations if operation.name.startswith("shared_expert")]
-    nx.add_path(graph, main)
-    if side:
-        nx.add_path(graph, ["mlp_norm", *side, "mlp_residual"])
+    nx.add_path(graph, [operation.name for operation in operations])
     return graph

@@ -45,11 +45,11 @@ def test_a_stack_of_ones_own_keeps_the_common_priors(tmp_path: Path) -> None:
         (
             "data_parallel_exposed: 0.3",
             "data_parallel_exposd: 0.3",
-            "mine.yaml:5: constants.data_parallel_exposd: unknown constant; did you mean 'data_parallel_exposed'",
+            "mine.yaml:6: constants.data_parallel_exposd: unknown constant; did you mean 'data_parallel_exposed'",
         ),
         ("data_parallel_exposed: 0.3", "data_parallel_exposed: 900", "must lie between low"),
         ("data_parallel_exposed: 0.3", "data_parallel_exposed: much", "valid number"),
-        ("attention: flash", "attention: fast", "mine.yaml:4: kernels.attention"),
+        ("attention: flash", "attention: fast", "mine.yaml:5: kernels.attention"),
         ("reserve: 3 GiB", "reserve: 3", "expected a size with a unit"),
         ("memory:", "memories:", "memories: unknown field"),
     ],
