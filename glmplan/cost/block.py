@@ -15,6 +15,7 @@ from glmplan.cost.roofline import DeviceModel
 from glmplan.layout.communication import Communication, Purpose
 from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute
 from glmplan.layout.partition import RankBlock
+from glmplan.software.kernel_factors import KernelFactors
 from glmplan.software.stack import HOST_SHARE, Stack
 from glmplan.workload.attention import is_attention_core
 from glmplan.workload.graph import LAYER_KINDS, BlockKind
@@ -67,8 +68,10 @@ class BlockTimes:
         )
 
 
-def block_work(rank_block: RankBlock, device: DeviceModel, collectives: CollectiveModel, size: int) -> BlockWork:
-    """The work of ``rank_block`` over its ``size`` layouts."""
+def block_work(
+    rank_block: RankBlock, device: DeviceModel, collectives: CollectiveModel, factors: KernelFactors, size: int
+) -> BlockWork:
+    """The work of ``rank_block`` over its ``size`` layouts; ``factors`` tell its kernels from the tables'."""
     sums: dict[str, Number] = {
         field.name: np.zeros(size) for field in fields(BlockWork) if field.name.endswith(("_s", "_experts"))
     }
@@ -83,13 +86,15 @@ def block_work(rank_block: RankBlock, device: DeviceModel, collectives: Collecti
                 exchanges[key] = exchanges.get(key, np.zeros(size)) + seconds
             case Matmul():
                 ahead, back = device.matmul_passes_s(work)
+                if work.region is Region.EXPERT:
+                    ahead, back = ahead * factors.grouped_matmul_forward, back * factors.grouped_matmul_backward
                 sums["matmul_forward_s"] = sums["matmul_forward_s"] + ahead
                 sums["matmul_backward_s"] = sums["matmul_backward_s"] + back
                 launches += work.launches
                 if work.region is Region.EXPERT:
                     sums["local_experts"] = np.maximum(sums["local_experts"], work.batch)
             case Attention():
-                core = device.attention_s(work)
+                core = device.attention_s(work) * factors.attention
                 sums["attention_s"] = sums["attention_s"] + core
                 ratio = device.attention_backward_factor(work, np.nan)
                 sums["attention_backward_s"] = sums["attention_backward_s"] + core * ratio

@@ -29,6 +29,7 @@ from glmplan.layout.partition import BLOCK_COLUMNS, RankBlock, element_bytes_of,
 from glmplan.layout.pipeline_parallel import split_into_stages, stage_transfer
 from glmplan.layout.state_shards import state_shards
 from glmplan.layout.tensor_parallel import sequence_divisor
+from glmplan.software.kernel_factors import kernel_factors
 from glmplan.software.stack import Stack
 from glmplan.workload.graph import Block, workload_blocks
 from glmplan.workload.job import TrainingJob
@@ -163,6 +164,7 @@ class CostModel:
         stages = split_into_stages(self.blocks, table)
         shards = state_shards(self.job.architecture, table, stages)
         unique, rows = distinct(table, BLOCK_COLUMNS)
+        factors = kernel_factors(self.stack.kernels, self.cluster.device.architecture)
         tokens = table.micro_batch * self.job.seq_len / table.cp / sequence_divisor(table)
         boundary = stage_transfer(table, tokens * self.job.architecture.hidden * self.element_bytes)
         width = GradientBytes(
@@ -172,7 +174,9 @@ class CostModel:
             table=table,
             stages=stages,
             blocks={
-                block.kind: block_work(self._on_rank(block, unique), self.device, self.collectives, len(unique))
+                block.kind: block_work(
+                    self._on_rank(block, unique), self.device, self.collectives, factors, len(unique)
+                )
                 for block in self.blocks
             },
             rows=rows,

@@ -19,8 +19,11 @@ class _Record(BaseModel):
 class Kernels(_Record):
     """What the stack executes for one layer."""
 
-    attention: Literal["flash", "unfused"]
-    """``unfused`` writes the score matrix to memory; ``flash`` does not (Dao 2022, arXiv:2205.14135)."""
+    attention: Literal["flash", "flash2", "triton", "flash1", "unfused"]
+    """``unfused`` writes the score matrix to memory; the others do not (Dao 2022, arXiv:2205.14135). ``flash`` is the
+    best kernel of the device, the others are generations of their own (``kernel_factors.yaml``)."""
+    fused_permute: bool = True
+    """Tokens move to their experts and back in one pass each; otherwise by gathers and scatters of PyTorch's own."""
     cuda_graph: Literal["none", "partial", "full"] = "none"
     """How much of a layer's launches is captured once and replayed."""
     dropout: bool = False

@@ -1,9 +1,28 @@
 """Operations of one MLP block: dense, or a mixture of experts."""
 
+from dataclasses import dataclass
+
 from glmplan.architecture.transformer import Architecture
 from glmplan.software.stack import Kernels
 from glmplan.workload.attention import norm, residual
 from glmplan.workload.operation import Kept, Matmul, Operation, Region, Split, Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermutePasses:
+    """Reads and writes of the routed tokens, in elements of the activation format."""
+
+    permute_forward: float
+    permute_backward: float
+    unpermute_forward: float
+    unpermute_backward: float
+
+
+FUSED_PASSES = PermutePasses(permute_forward=2, permute_backward=2, unpermute_forward=2, unpermute_backward=3)
+# PyTorch's index_select reads and writes; its backward is an index_add onto zeros. Combining multiplies by the
+# probabilities (one read, one write), fills zeros, and adds by index (two reads, one write); the gradient of the
+# probabilities reads both factors again.
+UNFUSED_PASSES = PermutePasses(permute_forward=2, permute_backward=4, unpermute_forward=6, unpermute_backward=6)
 
 
 def mlp_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[Operation]:
@@ -24,6 +43,7 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> lis
     moe = arch.moe
     assert moe is not None
     routed = float(seq_len * moe.top_k)
+    passes = FUSED_PASSES if kernels.fused_permute else UNFUSED_PASSES
     hidden = arch.hidden
     operations: list[Operation] = [
         norm("mlp_norm", arch, seq_len, kernels),
@@ -32,8 +52,8 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> lis
         Stream(
             name="permute",
             region=Region.EXPERT,
-            forward_elements=2.0 * routed * hidden,
-            backward_elements=2.0 * routed * hidden,
+            forward_elements=passes.permute_forward * routed * hidden,
+            backward_elements=passes.permute_backward * routed * hidden,
             launches=4.0,
         ),
         *_two_products(
@@ -49,8 +69,8 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> lis
         Stream(
             name="unpermute",
             region=Region.EXPERT,
-            forward_elements=2.0 * routed * hidden,
-            backward_elements=3.0 * routed * hidden,
+            forward_elements=passes.unpermute_forward * routed * hidden,
+            backward_elements=passes.unpermute_backward * routed * hidden,
             launches=4.0,
             kept=(Kept(region=Region.EXPERT, elements=routed * hidden),),
         ),
