@@ -26,6 +26,14 @@ Exchanges = dict[tuple[Purpose, bool], Floats]
 """(purpose, in the backward pass) -> seconds."""
 
 
+EXPOSED_CONSTANT = {
+    Purpose.TENSOR: "tensor_parallel_exposed",
+    Purpose.CONTEXT: "tensor_parallel_exposed",
+    Purpose.EXPERT: "expert_parallel_exposed",
+}
+"""Which of a stack's constants says how much of a block's communication stays visible."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockWork:
     """Arrays over layouts, in seconds on the measured device and links. One device runs one kernel after the other."""
@@ -130,12 +138,14 @@ def block_times(work: BlockWork, stack: Stack, launch_s: float) -> BlockTimes:
     host_s = launches * launch_s * HOST_SHARE[stack.kernels.cuda_graph]
     device_forward_s = work.matmul_forward_s * matmul + attention_s + work.stream_forward_s * traffic
     device_backward_s = work.matmul_backward_s * matmul + attention_backward_s + work.stream_backward_s * traffic
-    exposed = stack["collective_time_factor"] * stack["tensor_parallel_exposed"]
+    exposed = {
+        purpose: stack["collective_time_factor"] * stack[constant] for purpose, constant in EXPOSED_CONSTANT.items()
+    }
     return BlockTimes(
         forward_s=np.asarray(smooth_maximum(device_forward_s, host_s)),
         backward_s=np.asarray(smooth_maximum(device_backward_s, host_s * stack["host_backward_factor"])),
         core_s=attention_s + work.core_stream_s * traffic,
-        exchanges={key: seconds * exposed for key, seconds in work.exchanges.items()},
+        exchanges={key: seconds * exposed[key[0]] for key, seconds in work.exchanges.items()},
     )
 
 

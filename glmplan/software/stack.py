@@ -70,6 +70,7 @@ CONSTANT_MEANINGS = {
     "host_launch_s": "seconds the host takes for one launch, where the machine's own was not measured",
     "host_backward_factor": "host seconds of the backward pass over the forward pass",
     "tensor_parallel_exposed": "share of tensor-parallel communication that compute does not hide",
+    "expert_parallel_exposed": "share of token exchange between experts that compute does not hide",
     "data_parallel_exposed": "share of gradient and parameter communication that compute does not hide at best",
     "pipeline_exposed": "share of stage-to-stage transfers that compute does not hide",
     "collective_time_factor": "seconds of a collective in training over those of the measured table",
