@@ -41,7 +41,7 @@ DIMENSION_HELP = {
     "shard-group": "Ranks that share one HSDP shard set.",
     "micro-batch": "Sequences per forward pass.",
     "recompute": "none, selective or full.",
-    "schedule": "gpipe, 1f1b or interleaved.",
+    "schedule": "gpipe, 1f1b, interleaved, zb-h1 or zb-2p.",
     "sequence-parallel": "on or off.",
 }
 

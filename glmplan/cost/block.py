@@ -63,6 +63,8 @@ class BlockTimes:
     backward_s: Floats
     core_s: Floats
     """Forward of the attention core: what selective recomputation repeats."""
+    weight_gradient_s: Floats
+    """Of ``backward_s``, what no other stage waits for."""
     exchanges: Exchanges
 
     def take(self, rows: npt.NDArray[np.int64]) -> "BlockTimes":
@@ -72,6 +74,7 @@ class BlockTimes:
             forward_s=self.forward_s[rows],
             backward_s=self.backward_s[rows],
             core_s=self.core_s[rows],
+            weight_gradient_s=self.weight_gradient_s[rows],
             exchanges={key: seconds[rows] for key, seconds in self.exchanges.items()},
         )
 
@@ -145,6 +148,7 @@ def block_times(work: BlockWork, stack: Stack, launch_s: float) -> BlockTimes:
         forward_s=np.asarray(smooth_maximum(device_forward_s, host_s)),
         backward_s=np.asarray(smooth_maximum(device_backward_s, host_s * stack["host_backward_factor"])),
         core_s=attention_s + work.core_stream_s * traffic,
+        weight_gradient_s=work.matmul_backward_s * matmul / 2.0,  # the other half are input gradients
         exchanges={key: seconds * exposed[key[0]] for key, seconds in work.exchanges.items()},
     )
 

@@ -16,7 +16,7 @@ from glmplan.cost.overlap import exposed_s
 from glmplan.cost.roofline import DeviceModel
 from glmplan.layout.data_parallel import GradientBytes, data_communications
 from glmplan.layout.parallel_layout import LayoutTable, Sharding
-from glmplan.layout.pipeline_parallel import Stages, bubble_divisor
+from glmplan.layout.pipeline_parallel import Stages, bubble_factor
 from glmplan.layout.placement import is_sharding
 from glmplan.layout.state_shards import StateShards, shard_divisors
 from glmplan.software.stack import Stack
@@ -99,10 +99,8 @@ def block_counts(blocks: tuple[Block, ...]) -> dict[BlockKind, int]:
 def step_times(work: StepWork, device: DeviceModel, stack: Stack, launch_s: float) -> dict[str, Floats]:
     """Seconds by part. A micro-batch takes what the slowest stage takes; the bubble is the rest of one passage."""
     table, stages = work.table, work.stages
-    per_block = {
-        kind: block_parts(block_times(block, stack, launch_s).take(work.rows), table, kind)
-        for kind, block in work.blocks.items()
-    }
+    times = {kind: block_times(block, stack, launch_s).take(work.rows) for kind, block in work.blocks.items()}
+    per_block = {kind: block_parts(block, table, kind) for kind, block in times.items()}
     parts = {
         name: np.stack([sum(stages.counts[kind][s] * per_block[kind][name] for kind in per_block) for s in range(3)])
         for name in next(iter(per_block.values()))
@@ -117,7 +115,8 @@ def step_times(work: StepWork, device: DeviceModel, stack: Stack, launch_s: floa
         time[name] = m * values[slowest, rows]
     bubble_s = np.where(table.pp > 1, np.maximum(passage - longest, 0.0), 0.0)
     collective = stack["collective_time_factor"]
-    time["pipeline_bubble_s"] = bubble_s / bubble_divisor(table)
+    weight_gradients = sum(count * times[kind].weight_gradient_s for kind, count in work.counts.items())
+    time["pipeline_bubble_s"] = bubble_s * bubble_factor(table, np.asarray(weight_gradients / passage))
     time["pipeline_transfer_s"] = work.transfer_s * collective * stack["pipeline_exposed"]
     last_backward_s = parts["backward_s"][slowest, rows] + parts["recompute_s"][slowest, rows]
     layerwise = is_sharding(table, Sharding.ZERO3, Sharding.FSDP, Sharding.HSDP)

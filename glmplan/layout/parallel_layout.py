@@ -47,6 +47,10 @@ class Schedule(StrEnum):
     GPIPE = "gpipe"
     ONE_F_ONE_B = "1f1b"
     INTERLEAVED = "interleaved"
+    ZERO_BUBBLE_H1 = "zb-h1"
+    """Weight gradients fill the bubble, with the memory of 1F1B (Qi 2023, arXiv:2401.10241, section 2.2)."""
+    ZERO_BUBBLE_2P = "zb-2p"
+    """The same with twice the micro-batches in flight (section 2.3)."""
 
 
 SHARDINGS = tuple(Sharding)
@@ -103,7 +107,8 @@ class ParallelLayout(BaseModel):
     def label(self) -> str:
         """A short name for tables, such as ``tp8+sp pp4 dp8 fsdp mb1 full``."""
         parts = [f"tp{self.tp}{'+sp' if self.sequence_parallel else ''}", f"pp{self.pp}"]
-        parts += ["gpipe"] if self.pp > 1 and self.schedule is Schedule.GPIPE else []
+        unusual = self.schedule not in (Schedule.ONE_F_ONE_B, Schedule.INTERLEAVED)
+        parts += [str(self.schedule)] if self.pp > 1 and unusual else []
         parts += [f"v{self.virtual_stages}"] if self.virtual_stages > 1 else []
         parts += [f"cp{self.cp}"] if self.cp > 1 else []
         parts += [f"ep{self.ep}"] if self.ep > 1 else []

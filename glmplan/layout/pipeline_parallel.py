@@ -72,12 +72,20 @@ def in_flight(table: LayoutTable, position: Floats) -> Floats:
     interleaved = ((v - 1) * pp + 2 * (pp - position - 1) + 1) / v
     held = np.where(_is(table, Schedule.INTERLEAVED), interleaved, one_f_one_b)
     held = np.where(_is(table, Schedule.GPIPE), m, held)
+    held = np.where(_is(table, Schedule.ZERO_BUBBLE_2P), 2 * pp - 1 - 2 * position, held)
     return np.asarray(np.minimum(held, m), dtype=np.float64)
 
 
-def bubble_divisor(table: LayoutTable) -> Floats:
-    """By how much interleaving divides the bubble ``(p-1)(F+B)`` (Narayanan 2021, section 2.2.2)."""
-    return np.where(_is(table, Schedule.INTERLEAVED), table.virtual_stages, 1).astype(float)
+def bubble_factor(table: LayoutTable, weight_gradient_share: Floats) -> Floats:
+    """The bubble over that of 1F1B, ``(p-1)(F+B+W)`` with input gradients B and weight gradients W.
+
+    Interleaving divides it by v (Narayanan 2021, section 2.2.2). Zero-bubble schedules leave ``(p-1)(F+B-W)`` (H1) and
+    ``(p-1)(F+B-2W)`` (Qi 2023, arXiv:2401.10241, table 1). ``weight_gradient_share`` is W / (F+B+W).
+    """
+    factor = np.where(_is(table, Schedule.INTERLEAVED), 1.0 / table.virtual_stages, 1.0)
+    factor = np.where(_is(table, Schedule.ZERO_BUBBLE_H1), 1.0 - 2.0 * weight_gradient_share, factor)
+    factor = np.where(_is(table, Schedule.ZERO_BUBBLE_2P), 1.0 - 3.0 * weight_gradient_share, factor)
+    return np.asarray(np.maximum(factor, 0.0))
 
 
 def stage_transfer(table: LayoutTable, boundary_bytes: Number) -> Communication:

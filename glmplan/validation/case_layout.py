@@ -11,7 +11,13 @@ from glmplan.validation.case_fields import Fields, Unusable
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 _ADAM = re.compile(r"^(decoupled_|skip-step )?adamw?$", re.IGNORECASE)
-_SCHEDULES = {"1f1b": Schedule.ONE_F_ONE_B, "gpipe": Schedule.GPIPE, "interleaved": Schedule.INTERLEAVED}
+_SCHEDULES = {
+    "1f1b": Schedule.ONE_F_ONE_B,
+    "gpipe": Schedule.GPIPE,
+    "interleaved": Schedule.INTERLEAVED,
+    "zero-bubble zb1p": Schedule.ZERO_BUBBLE_H1,
+    "zero-bubble zb2p": Schedule.ZERO_BUBBLE_2P,
+}
 
 
 def case_layout(measurement: Measurement, fields: Fields) -> tuple[ParallelLayout, int]:
@@ -71,7 +77,8 @@ def _sharding(measurement: Measurement, fields: Fields, ranks: int) -> tuple[Sha
 
 
 def _schedule(measurement: Measurement, virtual_stages: int) -> Schedule:
-    stated = str(measurement.layout.get("schedule") or "")
+    variant = measurement.layout.get("schedule_variant") or ""
+    stated = f"{measurement.layout.get('schedule') or ''} {variant}".strip()
     known = stated.removesuffix(" (modified)")
     if stated and known not in _SCHEDULES:
         raise Unusable(f"layout.schedule: {stated} is not modelled; {', '.join(_SCHEDULES)} are")

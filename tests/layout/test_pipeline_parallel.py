@@ -10,7 +10,7 @@ from glmplan.layout.pipeline_parallel import (
     FIRST,
     INNER,
     LAST,
-    bubble_divisor,
+    bubble_factor,
     in_flight,
     split_into_stages,
     stage_transfer,
@@ -53,7 +53,7 @@ def test_interleaving_divides_the_bubble(p: int, v: int) -> None:
     """Narayanan 2021, section 2.2.2: the bubble shrinks by the number of chunks."""
     schedule = Schedule.INTERLEAVED if v > 1 else Schedule.ONE_F_ONE_B
     layout = ParallelLayout(pp=p, virtual_stages=v, grad_accum=p, schedule=schedule)
-    assert bubble_divisor(LayoutTable.of(layout)).item() == v
+    assert bubble_factor(LayoutTable.of(layout), np.array([0.3])).item() == pytest.approx(1 / v)
 
 
 @settings(max_examples=80)
@@ -105,3 +105,12 @@ def test_a_stage_receives_activations_and_gradients_of_each_chunk_and_micro_batc
     assert np.asarray(message.group.stride).item() == 4
     alone = stage_transfer(LayoutTable.of(ParallelLayout()), np.array([100.0]))
     assert np.asarray(alone.bytes).item() == 0.0
+
+
+def test_zero_bubble_schedules_shrink_the_bubble_by_what_weight_gradients_fill() -> None:
+    """Qi 2023 (arXiv:2401.10241, table 1) with F = B = W: H1 leaves a third of 1F1B's bubble, H2 none."""
+    third = np.array([1 / 3])
+    h1 = LayoutTable.of(ParallelLayout(pp=4, grad_accum=8, schedule=Schedule.ZERO_BUBBLE_H1))
+    h2 = LayoutTable.of(ParallelLayout(pp=4, grad_accum=8, schedule=Schedule.ZERO_BUBBLE_2P))
+    assert bubble_factor(h1, third).item() == pytest.approx(1 / 3)
+    assert bubble_factor(h2, third).item() == pytest.approx(0.0)
