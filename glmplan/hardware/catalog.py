@@ -95,6 +95,12 @@ def load_calibration(name_or_path: str) -> Calibration:
     return _load("calibration", name_or_path, Calibration)
 
 
+def shipped_calibration(stack: str, device: str) -> Calibration | None:
+    """The constants that published runs of ``stack`` on ``device`` fitted, where there were enough of them."""
+    path = profiles_folder() / "calibrations" / f"{stack}--{device}.yaml"
+    return load_calibration(str(path)) if path.is_file() else None
+
+
 def load_table(name_or_path: str) -> FigureTable:
     """A table of figures (prices, reliability, power) by name or path."""
     return _load("table", name_or_path, FigureTable)

@@ -1,14 +1,15 @@
 """A request in, a plan out: the one entry to searching, and to costing a single layout."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from glmplan import __version__
 from glmplan.cost.step import CostModel, cost_model
-from glmplan.documents import sha256
+from glmplan.documents import json_text, sha256
 from glmplan.errors import DoesNotFit, InputError
 from glmplan.hardware.calibration import Calibration
-from glmplan.hardware.catalog import load_cluster
+from glmplan.hardware.catalog import load_cluster, shipped_calibration
 from glmplan.hardware.cluster import Cluster
 from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout
 from glmplan.layout.rules import Context, broken_rules
@@ -42,7 +43,7 @@ def load_problem(request: PlanRequest, calibration: Calibration | None = None) -
     """
     cluster = load_cluster(request.cluster).sized(request.num_gpus)
     stack = load_stack(request.stack)
-    calibration = calibration or _own_calibration(cluster, stack)
+    calibration = calibration or _known_calibration(cluster, stack)
     if calibration is not None:
         if calibration.stack != stack.name:
             raise InputError(
@@ -130,6 +131,9 @@ def _plan(problem: Problem, options: list[Option], summary: SearchSummary) -> Pl
 def _profiles(problem: Problem) -> dict[str, str]:
     profiles = dict(problem.cluster.profiles)
     profiles[f"stack {problem.stack.name}"] = sha256(stack_path(problem.request.stack))
+    if problem.calibration is not None:
+        content = json_text(problem.calibration.model_dump(mode="json")).encode()
+        profiles[f"calibration {problem.calibration.name}"] = hashlib.sha256(content).hexdigest()
     return dict(sorted(profiles.items()))
 
 
@@ -172,9 +176,10 @@ def _assumptions(problem: Problem) -> list[Assumption]:
     return assumptions
 
 
-def _own_calibration(cluster: Cluster, stack: Stack) -> Calibration | None:
-    """The calibration that the cluster's profile brings for this stack, if any."""
-    return next((own for own in cluster.calibrations if own.stack == stack.name), None)
+def _known_calibration(cluster: Cluster, stack: Stack) -> Calibration | None:
+    """The calibration that the cluster's profile brings for this stack, else the one shipped for it on this device."""
+    own = next((own for own in cluster.calibrations if own.stack == stack.name), None)
+    return own or shipped_calibration(stack.name, cluster.device.name)
 
 
 def _nothing_fits(problem: Problem, result: SearchResult) -> DoesNotFit:
