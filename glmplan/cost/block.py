@@ -47,7 +47,6 @@ class BlockWork:
     matmul_backward_s: Floats
     attention_s: Floats
     attention_backward_s: Floats
-    """Where the backward pass was measured or follows from the FLOPs; not a number where the stack's ratio decides."""
     stream_forward_s: Floats
     stream_backward_s: Floats
     core_stream_s: Floats
@@ -107,7 +106,7 @@ def block_work(
             case Attention():
                 core = device.attention_s(work) * factors.attention
                 sums["attention_s"] = sums["attention_s"] + core
-                ratio = device.attention_backward_factor(work, np.nan)
+                ratio = device.attention_backward_factor(work, factors.attention_backward)
                 sums["attention_backward_s"] = sums["attention_backward_s"] + core * ratio
                 launches += 1.0
             case Stream():
@@ -131,8 +130,9 @@ def block_times(work: BlockWork, stack: Stack, launch_s: float) -> BlockTimes:
     Device and host run side by side: the slower one counts, with a soft corner.
     """
     attention_s = work.attention_s * stack["attention_time_factor"]
-    measured = work.attention_backward_s * stack["attention_time_factor"]
-    attention_backward_s = np.where(np.isnan(measured), attention_s * stack["attention_backward_factor"], measured)
+    attention_backward_s = (
+        work.attention_backward_s * stack["attention_time_factor"] * stack["attention_backward_factor"]
+    )
     traffic = stack["elementwise_traffic_factor"]
     matmul = stack["matmul_time_factor"]
     launches: Number = work.launches

@@ -164,7 +164,9 @@ class CostModel:
         stages = split_into_stages(self.blocks, table)
         shards = state_shards(self.job.architecture, table, stages)
         unique, rows = distinct(table, BLOCK_COLUMNS)
-        factors = kernel_factors(self.stack.kernels, self.cluster.device.architecture)
+        arch = self.job.architecture
+        head_dim = arch.mla.qk_head_dim if arch.mla else arch.head_dim
+        factors = kernel_factors(self.stack.kernels, self.cluster.device.architecture, head_dim)
         tokens = table.micro_batch * self.job.seq_len / table.cp / sequence_divisor(table)
         boundary = stage_transfer(table, tokens * self.job.architecture.hidden * self.element_bytes)
         width = GradientBytes(

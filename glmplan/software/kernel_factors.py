@@ -1,43 +1,63 @@
-"""How a stack's kernels compare with those of the measured tables, by the architecture of the device."""
+"""How a stack's kernels compare with those of the measured tables, on a device's architecture."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from glmplan.documents import parse_yaml, read_text
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+
+from glmplan.documents import check, read_yaml
+from glmplan.errors import NoData
+from glmplan.software.attention_kernels import attention_kernel
 from glmplan.software.stack import Kernels
 
-FACTORS = Path(__file__).parent / "kernel_factors.yaml"
+FLOPS_RATIO = 2.5
+"""FLOPs of a flash attention's backward over its forward (five products against two): where no ratio was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFactors:
-    """Seconds of the stack's kernel over seconds of the table's."""
+    """Seconds of the stack's kernels over seconds of the tables' kernels."""
 
     attention: float
+    attention_backward: float
+    """Backward seconds of the attention kernel over its own forward."""
     grouped_matmul_forward: float
     grouped_matmul_backward: float
 
 
-def kernel_factors(kernels: Kernels, architecture: str) -> KernelFactors:
-    """The factors on a device whose architecture's name begins as the data has it; 1 where nothing is known."""
-    factors = _factors()
+class _Passes(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def of(section: str, name: str) -> float:
-        for family, values in factors[section].items():
-            if family in architecture:
-                return float(values.get(name, 1.0))
-        return 1.0
+    forward: PositiveFloat
+    backward: PositiveFloat
 
+
+class _GroupedMatmuls(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grouped_matmul: dict[str, _Passes]
+
+
+def kernel_factors(kernels: Kernels, architecture: str, head_dim: float) -> KernelFactors:
+    """The factors on a device of ``architecture``; 1, and the ratio of the FLOPs, where nothing is known of it."""
+    forward, backward = 1.0, FLOPS_RATIO
+    if kernels.attention != "unfused":
+        name = None if kernels.attention == "flash" else kernels.attention
+        try:
+            kernel = attention_kernel(architecture, name)
+            forward, backward = kernel.forward_factor(head_dim), kernel.backward_over_forward
+        except NoData:
+            pass  # AMD, TPU, CPU, Volta: the table's own kernel stands for any
+    grouped = next((passes for family, passes in _grouped().items() if family in architecture), None)
     return KernelFactors(
-        attention=of("attention", kernels.attention),
-        grouped_matmul_forward=of("grouped_matmul", "forward"),
-        grouped_matmul_backward=of("grouped_matmul", "backward"),
+        attention=forward,
+        attention_backward=backward,
+        grouped_matmul_forward=1.0 if grouped is None else grouped.forward,
+        grouped_matmul_backward=1.0 if grouped is None else grouped.backward,
     )
 
 
-@lru_cache(maxsize=1)
-def _factors() -> dict[str, Any]:
-    data: dict[str, Any] = parse_yaml(read_text(FACTORS), FACTORS.name).data
-    return data
+@cache
+def _grouped() -> dict[str, _Passes]:
+    return check(_GroupedMatmuls, read_yaml(Path(__file__).with_name("grouped_matmuls.yaml"))).grouped_matmul

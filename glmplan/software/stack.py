@@ -19,9 +19,9 @@ class _Record(BaseModel):
 class Kernels(_Record):
     """What the stack executes for one layer."""
 
-    attention: Literal["flash", "flash2", "triton", "flash1", "unfused"]
+    attention: Literal["flash", "cudnn", "flash3", "flash2", "triton", "flash1", "unfused"]
     """``unfused`` writes the score matrix to memory; the others do not (Dao 2022, arXiv:2205.14135). ``flash`` is the
-    best kernel of the device, the others are generations of their own (``kernel_factors.yaml``)."""
+    best kernel of the device, the others are generations of their own (``attention_kernels.yaml``)."""
     fused_permute: bool = True
     """Tokens move to their experts and back in one pass each; otherwise by gathers and scatters of PyTorch's own."""
     cuda_graph: Literal["none", "partial", "full"] = "none"
@@ -34,6 +34,11 @@ class Kernels(_Record):
     """The norm keeps its input and row statistics only; an unfused one keeps fp32 copies as well."""
     saves_gathered_input: bool = False
     """Under sequence parallelism, column-parallel layers keep the gathered input instead of gathering again."""
+    selective: Literal["attention", "every_second_matmul"] = "attention"
+    """What selective recomputation keeps: all but the attention core (Korthikanti 2022, section 5), or the outputs of
+    attention and of every second matmul only (torchtitan, arXiv:2410.06511, section 2.2.1)."""
+    keeps_unneeded_outputs: bool = False
+    """Recomputation by operator saves outputs that no backward pass reads; a compiler drops them."""
     fused_loss: bool = False
     """Logits and loss are computed in chunks, so that fp32 logits never exist as a whole."""
 
@@ -63,7 +68,7 @@ CONSTANT_MEANINGS = {
     "machine_derate": "seconds of everything on this machine over those of the machine whose tables are used",
     "matmul_time_factor": "seconds of a matmul in training over those of the measured table",
     "attention_time_factor": "seconds of the attention forward over those of the measured table",
-    "attention_backward_factor": "seconds of the attention backward over its forward",
+    "attention_backward_factor": "seconds of the attention backward over those that the kernel's published ratio gives",
     "elementwise_traffic_factor": "bytes moved by norms, activations and residuals over those of ideal fused kernels",
     "host_launches_per_layer": "kernels that the host launches for one layer's forward pass",
     "host_launches_per_expert": "further kernels that the host launches for each local expert of a layer",
@@ -87,14 +92,24 @@ class MemoryPolicy(_Record):
     main_parameter_bytes: NonNegativeFloat
     """Of a separate fp32 copy for the optimizer; 0 when the stored parameter is it."""
     gradient_bytes: PositiveFloat
+    fp16_gradient_bytes: PositiveFloat | None = None
+    """Of a gradient under fp16, where the stack accumulates gradients in fp32 for bf16 only."""
     reduced_gradient_bytes: PositiveFloat
     """Of a gradient while it is reduced over data-parallel ranks."""
     preallocates_gradients: bool = True
     """Gradients have a buffer of their own for the whole step; otherwise they come and go with the backward pass."""
+    weight_gradient_bytes: NonNegativeFloat = 0.0
+    """Of a weight of the matmul that runs backward, until its gradient is in its buffer."""
+    logit_bytes: PositiveFloat = 10.0
+    """Of a logit at the fullest moment of the loss: 10 is bf16, an fp32 copy and its softmax."""
+    split_logit_bytes: PositiveFloat | None = None
+    """The same where tensor parallelism splits the vocabulary; None: as ``logit_bytes``."""
     reserve: Bytes
-    """Device context, communicator buffers, libraries' workspaces."""
+    """Outside the allocator: device context, communicator buffers, libraries' workspaces."""
+    cached: Bytes = 0.0
+    """What the allocator holds on top of what is allocated, whatever the size; given back when memory is short."""
     fragmentation_fraction: NonNegativeFloat = 0.0
-    """Share of the activations that the allocator loses on top."""
+    """The same as a share of all that comes and goes within a step."""
 
 
 class Support(_Record):
