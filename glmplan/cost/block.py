@@ -95,7 +95,7 @@ def block_work(
                 seconds = collectives.seconds(work) * work.count
                 exchanges[key] = exchanges.get(key, np.zeros(size)) + seconds
             case Matmul():
-                ahead, back = device.matmul_passes_s(work)
+                ahead, back = (seconds * factors.matmul for seconds in device.matmul_passes_s(work))
                 if work.region is Region.EXPERT:
                     ahead, back = ahead * factors.grouped_matmul_forward, back * factors.grouped_matmul_backward
                 sums["matmul_forward_s"] = sums["matmul_forward_s"] + ahead

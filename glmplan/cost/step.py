@@ -177,7 +177,11 @@ class CostModel:
             stages=stages,
             blocks={
                 block.kind: block_work(
-                    self._on_rank(block, unique), self.device, self.collectives, factors, len(unique)
+                    self._on_rank(block, unique),
+                    self.device,
+                    self.collectives,
+                    factors.slowed(self.cluster.compute_derate),
+                    len(unique),
                 )
                 for block in self.blocks
             },

@@ -10,7 +10,7 @@ from glmplan.errors import InputError
 from glmplan.hardware.calibration import Calibration
 from glmplan.hardware.device import Device
 from glmplan.hardware.fabric import Fabric, FatTree, SwitchTree
-from glmplan.hardware.fact import CountFact, Fact, HourlyPriceFact, Record, Source
+from glmplan.hardware.fact import CountFact, Fact, HourlyPriceFact, RatioFact, Record, Source
 from glmplan.hardware.measured import MeasuredTables
 from glmplan.hardware.measurements import Measurements
 from glmplan.hardware.node import Node
@@ -52,6 +52,8 @@ class ClusterProfile(Record):
     """None: what the fabric joins."""
     usd_per_device_hour: HourlyPriceFact | None = None
     """What a device-hour costs here; none: the node's cheapest on-demand price."""
+    compute_derate: RatioFact | None = None
+    """Seconds of matmuls and attention here over those of the device's tables, from a microbenchmark on both."""
     measurements: Measurements | None = None
     calibrations: tuple[Calibration, ...] = ()
     note: str = ""
@@ -96,6 +98,8 @@ class Cluster:
     """Innermost first; the last one spans the cluster."""
     usd_per_device_hour: Fact[float] | None
     """The note names the node and date of the price."""
+    compute_derate: float
+    """Seconds of matmuls and attention over those of the tables: the device's share times the machine's."""
     measured: MeasuredTables
     calibrations: tuple[Calibration, ...]
     facts: tuple[NamedFact, ...]

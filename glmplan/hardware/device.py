@@ -12,6 +12,7 @@ from glmplan.hardware.fact import (
     DurationFact,
     Figures,
     PowerFact,
+    RatioFact,
     Record,
     SizeFact,
     Source,
@@ -59,6 +60,8 @@ class Device(Record):
     host_link: str | None = None
     """Name of the link profile to the host, PCI Express as a rule."""
     chip: Figures = Field(default_factory=dict)
+    compute_derate: RatioFact | None = None
+    """Seconds of matmuls and attention over those of the device whose tables it borrows, where its clocks are lower."""
     efficiency_like: str | None = None
     """The device whose measured tables stand in where this one has none."""
     collectives_like: str | None = None

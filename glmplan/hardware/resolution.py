@@ -8,7 +8,7 @@ from glmplan.errors import InputError
 from glmplan.hardware.cluster import Cluster, ClusterProfile, NamedFact
 from glmplan.hardware.device import Device
 from glmplan.hardware.fabric import Fabric, FatTree
-from glmplan.hardware.fact import Fact
+from glmplan.hardware.fact import Fact, RatioFact
 from glmplan.hardware.link import Link
 from glmplan.hardware.measured import MeasuredTables
 from glmplan.hardware.node import Node
@@ -61,6 +61,7 @@ def resolve(profile: ClusterProfile, parts: Parts, measurements: Path) -> Cluste
         max_nodes=max_nodes,
         tiers=tiers,
         usd_per_device_hour=profile.usd_per_device_hour or _price(node, parts),
+        compute_derate=_derate(device.compute_derate) * _derate(profile.compute_derate),
         measured=MeasuredTables(
             device=device.name,
             folder=measurements,
@@ -81,6 +82,10 @@ def _device(profile: ClusterProfile, node: Node, parts: Parts) -> Device:
     if device.name != node.device:
         raise InputError(f"device: {device.name} is not the node's device {node.device}; make the two names equal")
     return device
+
+
+def _derate(fact: RatioFact | None) -> float:
+    return 1.0 if fact is None else fact.value
 
 
 def _machine(device: Device, node: Node, parts: Parts) -> Machine:

@@ -1,6 +1,6 @@
 """How a stack's kernels compare with those of the measured tables, on a device's architecture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -19,11 +19,17 @@ FLOPS_RATIO = 2.5
 class KernelFactors:
     """Seconds of the stack's kernels over seconds of the tables' kernels."""
 
+    matmul: float
     attention: float
     attention_backward: float
     """Backward seconds of the attention kernel over its own forward."""
     grouped_matmul_forward: float
     grouped_matmul_backward: float
+    """Of grouped over plain matmuls."""
+
+    def slowed(self, derate: float) -> "KernelFactors":
+        """The factors on a machine whose compute kernels take ``derate`` times as long."""
+        return replace(self, matmul=self.matmul * derate, attention=self.attention * derate)
 
 
 class _Passes(BaseModel):
@@ -51,6 +57,7 @@ def kernel_factors(kernels: Kernels, architecture: str, head_dim: float) -> Kern
             pass  # AMD, TPU, CPU, Volta: the table's own kernel stands for any
     grouped = next((passes for family, passes in _grouped().items() if family in architecture), None)
     return KernelFactors(
+        matmul=1.0,
         attention=forward,
         attention_backward=backward,
         grouped_matmul_forward=1.0 if grouped is None else grouped.forward,

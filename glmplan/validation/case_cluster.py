@@ -32,6 +32,7 @@ def case_cluster(
     if gpus < per_node and per_node % gpus:
         raise Unusable(f"hardware.gpus: {gpus} is not a whole share of a node of {per_node}")
     scale_up = taken(HARDWARE, "scale_up", measurement)
+    machine = taken(HARDWARE, "machine", measurement)
     link, rate = _network(measurement, fields, crosses_nodes=gpus > per_node)
     return _described(
         str(fields.need("hardware.gpu")),
@@ -42,6 +43,7 @@ def case_cluster(
         rate,
         _bytes_per_s(scale_up["bandwidth"].value) if "bandwidth" in scale_up else None,
         "none" in scale_up,
+        float(str(machine["compute_derate"].value)) if "compute_derate" in machine else 1.0,
     )
 
 
@@ -60,6 +62,7 @@ def _described(
     network_bytes_per_s: float,
     scale_up_bytes_per_s: float | None,
     without_scale_up: bool,
+    compute_derate: float,
 ) -> Cluster:
     return described_cluster(
         name="case",
@@ -71,6 +74,7 @@ def _described(
         scale_up_domain=domain,
         without_scale_up=without_scale_up,
         network_link=link,
+        compute_derate=compute_derate,
     ).sized(gpus)
 
 
