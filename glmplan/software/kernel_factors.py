@@ -55,7 +55,9 @@ def kernel_factors(kernels: Kernels, architecture: str, head_dim: float) -> Kern
             forward, backward = kernel.forward_factor(head_dim), kernel.backward_over_forward
         except NoData:
             pass  # AMD, TPU, CPU, Volta: the table's own kernel stands for any
-    grouped = next((passes for family, passes in _grouped().items() if family in architecture), None)
+    # The measured factors are of loops over the experts, which the host drives; a whole-step graph excludes those.
+    looped = _grouped() if kernels.cuda_graph != "full" else {}
+    grouped = next((passes for family, passes in looped.items() if family in architecture), None)
     return KernelFactors(
         matmul=1.0,
         attention=forward,
