@@ -12,10 +12,9 @@ from glmplan.layout import context_parallel, expert_parallel, tensor_parallel
 from glmplan.layout.communication import Communication
 from glmplan.layout.parallel_layout import LayoutTable
 from glmplan.precision import BYTES_PER_ELEMENT, activation_precision
-from glmplan.workload.attention import is_attention_core
 from glmplan.workload.graph import Block
 from glmplan.workload.job import TrainingJob
-from glmplan.workload.operation import Attention, Matmul, Number, Operation, Stream
+from glmplan.workload.operation import Attention, Kept, Matmul, Number, Operation, Stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +26,8 @@ class RankBlock:
     """Node attribute ``work``: an Operation or a Communication."""
     kept_bytes: Number
     """Kept for the backward pass without recomputation."""
-    kept_core_bytes: Number
-    """The part of it that selective recomputation drops."""
+    selective_bytes: Number
+    """Kept with selective recomputation."""
     input_bytes: Number
     """The block's input: all that full recomputation keeps."""
 
@@ -51,17 +50,16 @@ def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves
     activation_bytes = tokens * arch.hidden * element_bytes
     top_k = arch.moe.top_k if arch.moe else 1
     graph: nx.DiGraph[str] = nx.DiGraph()
+    scale = micro_batch / cp
     kept_bytes: Number = np.zeros(len(table))
-    kept_core_bytes: Number = np.zeros(len(table))
+    selective_bytes: Number = np.zeros(len(table))
     entry: dict[str, str] = {}
     exit_: dict[str, str] = {}
     for operation in block.operations():
         for kept in operation.kept:
-            divisor = tensor_parallel.kept_divisor(kept, table, saves_gathered_input) * cp / micro_batch
-            size = (kept.elements * element_bytes + kept.mask_elements + kept.fp32_elements * 4.0) / divisor
-            kept_bytes = kept_bytes + size
-            if is_attention_core(operation.name) and not _is_core_input(operation):
-                kept_core_bytes = kept_core_bytes + size
+            kept_bytes = kept_bytes + _bytes(kept, table, element_bytes, saves_gathered_input)
+        for kept in operation.kept_selectively:
+            selective_bytes = selective_bytes + _bytes(kept, table, element_bytes, saves_gathered_input)
         split = _split(operation, table)
         copies = top_k if operation.name.startswith("expert_") else 1
         exchanged = tokens * element_bytes * copies * tensor_parallel.exchanged_width(operation, arch.hidden)
@@ -77,15 +75,17 @@ def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves
     return RankBlock(
         block=block,
         graph=graph,
-        kept_bytes=kept_bytes,
-        kept_core_bytes=kept_core_bytes,
+        kept_bytes=kept_bytes * scale,
+        selective_bytes=selective_bytes * scale,
         input_bytes=activation_bytes / tensor_parallel.sequence_divisor(table),
     )
 
 
-def _is_core_input(operation: Operation) -> bool:
-    """Queries, keys and values stay when the attention core is recomputed from them."""
-    return isinstance(operation, Attention)
+def _bytes(kept: Kept, table: LayoutTable, element_bytes: float, saves_gathered_input: bool) -> Number:
+    """Bytes of ``kept`` for one sequence on one tensor-parallel rank."""
+    size = kept.elements * element_bytes + kept.mask_elements + kept.fp32_elements * 4.0
+    divisor = tensor_parallel.kept_divisor(kept, table, saves_gathered_input)
+    return size / np.minimum(divisor, kept.most_ranks)
 
 
 def _split(operation: Operation, table: LayoutTable) -> Operation:

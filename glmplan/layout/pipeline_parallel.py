@@ -83,8 +83,10 @@ def bubble_factor(table: LayoutTable, weight_gradient_share: Floats) -> Floats:
     ``(p-1)(F+B-2W)`` (Qi 2023, arXiv:2401.10241, table 1). ``weight_gradient_share`` is W / (F+B+W).
     """
     factor = np.where(_is(table, Schedule.INTERLEAVED), 1.0 / table.virtual_stages, 1.0)
-    factor = np.where(_is(table, Schedule.ZERO_BUBBLE_H1), 1.0 - 2.0 * weight_gradient_share, factor)
-    factor = np.where(_is(table, Schedule.ZERO_BUBBLE_2P), 1.0 - 3.0 * weight_gradient_share, factor)
+    w, fillers = weight_gradient_share, (table.grad_accum - 1.0) / np.maximum(table.pp - 1.0, 1.0)
+    fewest = 1.0 - w - fillers * w
+    factor = np.where(_is(table, Schedule.ZERO_BUBBLE_H1), np.maximum(1.0 - 2.0 * w, fewest), factor)
+    factor = np.where(_is(table, Schedule.ZERO_BUBBLE_2P), np.maximum(1.0 - 3.0 * w, fewest), factor)
     return np.asarray(np.maximum(factor, 0.0))
 
 

@@ -66,6 +66,28 @@ def test_a_grid_with_a_hole_is_filled_and_keeps_its_points() -> None:
     assert values_at(kept).min() <= hole <= values_at(kept).max()
 
 
+def test_a_hole_follows_the_axis_along_which_the_surface_is_smooth() -> None:
+    """Steps along x that are equal for every y: the neighbours along y know the value."""
+    steps = np.array([1.0, 5.0, 2.0, 9.0, 3.0, 7.0])
+    points = np.array([(x, y) for x in range(1, 7) for y in range(1, 13)], dtype=float)
+    values = steps[points[:, 0].astype(int) - 1] * (1.0 + 0.01 * points[:, 1])
+    hole = (points[:, 0] == 4) & (points[:, 1] == 6)
+    through = surface(list(points[~hole].T), values[~hole])
+    assert float(through.at(4.0, 6.0)) == pytest.approx(values[hole][0], rel=1e-3)
+
+
+def test_a_spike_is_flattened_and_a_slope_is_not() -> None:
+    points = np.array(list(itertools.product(range(1, 9), range(1, 9), range(1, 9))), dtype=float)
+    values = points.prod(axis=1)
+    spiked = values.copy()
+    middle = int(np.flatnonzero((points == 4).all(axis=1))[0])
+    spiked[middle] *= 2.0
+    calm = surface(list(points.T), spiked, calm=True).at(*points.T)
+    assert calm[middle] < 1.25 * values[middle]
+    inside = ((points > 1) & (points < 8)).all(axis=1) & (np.arange(len(points)) != middle)
+    assert np.median(np.abs(calm[inside] / values[inside] - 1.0)) < 0.02
+
+
 def test_shapes_broadcast() -> None:
     through: Surface = SURFACES["grid"][1]
     assert through.at(np.ones((3, 1)), np.ones(4), 16.0).shape == (3, 4)

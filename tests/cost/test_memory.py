@@ -97,14 +97,15 @@ def test_the_peak_is_the_fullest_moment() -> None:
 
 
 def test_sharded_layers_are_gathered_two_at_a_time() -> None:
-    """FSDP2, backward: the ends of the model, the layer in use and the one prefetched; the largest unit's gradient."""
+    """FSDP2, backward: the ends of the model, the layer in use and the one prefetched; the largest unit's gradient in
+    the compute format and as it is reduced, in fp32."""
     arch = model()
     layer = layer_parameters(arch)
     one_layer = layer.attention + layer.norms + layer.dense_mlp
     ends = parameter_counts(arch).total - arch.layers * one_layer
     layout = ParallelLayout(dp=8, sharding=Sharding.FSDP, shard_group=8, recompute=Recompute.FULL)
     peak = peak_of(layout, "torchtitan", seq_len=128)
-    assert peak["gathered_parameters_bytes"] == 2 * (ends + 2 * one_layer) + 4 * max(ends, one_layer)
+    assert peak["gathered_parameters_bytes"] == 2 * (ends + 2 * one_layer) + (2 + 4) * max(ends, one_layer)
 
 
 def test_a_mixture_of_experts_divides_its_experts_over_expert_ranks() -> None:

@@ -1,12 +1,14 @@
 """Seconds of single operations: never below the roofline, and equal to what was measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glmplan.cost.device_surfaces import device_model
-from glmplan.cost.roofline import DeviceModel, roofline_s
+from glmplan.cost.roofline import KERNEL_FLOOR_S, DeviceModel, ideal_matmul_s, roofline_s
 from glmplan.errors import NoData
 from glmplan.precision import Precision
 from glmplan.software.stack import Kernels
@@ -55,19 +57,44 @@ def test_a_matmul_is_never_faster_than_the_roofline(m: int, n: int, k: int) -> N
         assert float(model.matmul_s(m, n, k)) >= float(ideal) * (1 - 1e-9)
 
 
-def test_a_measured_shape_takes_what_was_measured() -> None:
-    """Except where the table beats the datasheet's roofline: then the roofline stands."""
+def test_a_measured_shape_takes_what_was_measured_but_for_spikes() -> None:
+    """Where the table beats the datasheet's roofline, the roofline stands."""
     table = cluster_of("dgx-a100-pod", 8).measured.matmul_table("bf16")
     assert table is not None
-    shapes = np.stack([table.m, table.n, table.k], axis=1)
-    _, inverse, counts = np.unique(shapes, axis=0, return_inverse=True, return_counts=True)
-    rows = np.random.default_rng(1).permutation(len(table.m))[:300]
-    rows = rows[counts[inverse.ravel()[rows]] == 1]
-    m, n, k = table.m[rows], table.n[rows], table.k[rows]
-    ideal = roofline_s(m, n, k, A100.peak_flops_per_s, A100.bandwidth_bytes_per_s, A100.operand_bytes)
+    rows = np.random.default_rng(1).permutation(len(table.m))[:1000]
+    m, n, k = (axis[rows].astype(float) for axis in (table.m, table.n, table.k))
+    least = roofline_s(m, n, k, A100.peak_flops_per_s, A100.bandwidth_bytes_per_s, A100.operand_bytes)
+    off = np.abs(A100.matmul_s(m, n, k) / np.maximum(table.seconds[rows], least) - 1.0)
     assert A100.grade == "measured"
-    assert A100.matmul_s(m, n, k) == pytest.approx(np.maximum(table.seconds[rows], ideal), rel=1e-6)
-    assert (table.seconds[rows] > ideal).mean() > 0.9
+    assert np.quantile(off, 0.9) < 0.01
+    assert np.quantile(off, 0.99) < 0.2
+    assert (table.seconds[rows] > least).mean() > 0.9
+
+
+@given(m=SIZES, n=SIZES, k=SIZES)
+def test_the_ideal_time_is_above_the_roofline_and_near_it(m: int, n: int, k: int) -> None:
+    ideal, least = (float(f(m, n, k, 312e12, 2.039e12, 2.0)) for f in (ideal_matmul_s, roofline_s))
+    assert least + KERNEL_FLOOR_S * (1 - 1e-9) <= ideal <= least * 2 ** (1 / 3) * (1 + 1e-9) + KERNEL_FLOOR_S
+
+
+@given(factor=st.floats(1.0, 32.0))
+def test_beyond_the_table_time_grows_with_the_work(factor: float) -> None:
+    """The largest measured m is 32768; a share of the peak stays what it was there."""
+    at_border, beyond = (float(A100.matmul_s(m, 8192, 8192)) for m in (32768, 32768 * factor))
+    assert beyond / at_border == pytest.approx(factor, rel=0.01)
+
+
+def test_a_product_smaller_than_the_table_is_bound_by_a_kernels_floor() -> None:
+    assert float(A100.matmul_s(1, 128, 128)) > KERNEL_FLOOR_S
+    assert float(A100.matmul_s(8, 8192, 8192)) < float(A100.matmul_s(64, 8192, 8192)) * 1.2
+
+
+def test_keys_and_values_of_fewer_heads_take_less_time() -> None:
+    several = Attention(
+        name="a", sequences=8.0, heads=32, kv_heads=32, query_len=1024, key_len=1024, qk_dim=128, v_dim=128, causal=True
+    )
+    few = replace(several, kv_heads=4)
+    assert 0.7 < float(A100.attention_s(few)) / float(A100.attention_s(several)) < 0.98
 
 
 def test_the_backward_pass_of_a_matmul_is_two_other_products() -> None:

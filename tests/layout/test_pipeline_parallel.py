@@ -111,6 +111,13 @@ def test_zero_bubble_schedules_shrink_the_bubble_by_what_weight_gradients_fill()
     """Qi 2023 (arXiv:2401.10241, table 1) with F = B = W: H1 leaves a third of 1F1B's bubble, H2 none."""
     third = np.array([1 / 3])
     h1 = LayoutTable.of(ParallelLayout(pp=4, grad_accum=8, schedule=Schedule.ZERO_BUBBLE_H1))
-    h2 = LayoutTable.of(ParallelLayout(pp=4, grad_accum=8, schedule=Schedule.ZERO_BUBBLE_2P))
+    h2 = LayoutTable.of(ParallelLayout(pp=4, grad_accum=7, schedule=Schedule.ZERO_BUBBLE_2P))
     assert bubble_factor(h1, third).item() == pytest.approx(1 / 3)
     assert bubble_factor(h2, third).item() == pytest.approx(0.0)
+
+
+def test_one_micro_batch_leaves_nothing_to_fill_a_zero_bubble_with() -> None:
+    """With m = 1 a step takes p (F + B) + W: the bubble is (p - 1)(F + B), two thirds of 1F1B's when F = B = W."""
+    for schedule in (Schedule.ZERO_BUBBLE_H1, Schedule.ZERO_BUBBLE_2P):
+        table = LayoutTable.of(ParallelLayout(pp=4, grad_accum=1, schedule=schedule))
+        assert bubble_factor(table, np.array([1 / 3])).item() == pytest.approx(2 / 3)

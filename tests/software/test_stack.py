@@ -49,7 +49,7 @@ def test_a_stack_of_ones_own_keeps_the_common_priors(tmp_path: Path) -> None:
         ),
         ("data_parallel_exposed: 0.3", "data_parallel_exposed: 900", "must lie between low"),
         ("data_parallel_exposed: 0.3", "data_parallel_exposed: much", "valid number"),
-        ("attention: flash", "attention: fast", "mine.yaml:5: kernels.attention"),
+        ("attention: cudnn", "attention: fast", "mine.yaml:5: kernels.attention"),
         ("reserve: 3 GiB", "reserve: 3", "expected a size with a unit"),
         ("memory:", "memories:", "memories: unknown field"),
     ],
