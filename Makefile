@@ -31,8 +31,10 @@ bench: setup
 	$(BIN)/python -m tests.bench --output reports/benchmarks.md
 
 reports: setup
-	$(BIN)/glmplan validate --cases published --intervals hardware_profiles/intervals.yaml --format md > reports/accuracy.md.part
-	mv reports/accuracy.md.part reports/accuracy.md
+	$(BIN)/glmplan kernels --format md > reports/kernels.md.part
+	mv reports/kernels.md.part reports/kernels.md
+	$(BIN)/glmplan validate --cases published --held-out --record reports --intervals hardware_profiles/intervals.yaml
+	$(BIN)/glmplan calibrate --cases published --all -o hardware_profiles/calibrations
 
 # Runs from the source checkout with whatever torch the machine has; nothing is installed.
 gpu:

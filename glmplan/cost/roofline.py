@@ -1,7 +1,7 @@
 """Seconds of one operation on one device: roofline, corrected by what was measured.
 
-A matmul takes its roofline time times the residual that the measured table shows at that shape. Where nothing was
-measured a flat share of the peak is assumed, and the estimate says so. ``device_surfaces`` makes a DeviceModel.
+A matmul or attention takes its ideal time times the residual that the measured table shows at that shape. Where nothing
+was measured a flat share of the peak is assumed, and the estimate says so. ``device_surfaces`` makes a DeviceModel.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,12 @@ ASSUMED_ATTENTION_FRACTION = 0.5
 """The same for causal flash attention forward: 0.49 to 0.63."""
 UNFUSED_ATTENTION_FRACTION = 0.45
 """Share of peak of the batched products of an unfused attention (thin matrices of one head's width)."""
-MISALIGNED_HEAD_FACTOR = 3.0
-"""How much slower those products are when the head width is no multiple of 8: tensor cores need 16-byte rows."""
+KERNEL_FLOOR_S = 1e-6
+"""Of any kernel, whatever its shape. The fastest products of the tables take 1.9 to 4.6 us, part of which scales with
+the device: of 0, 1, 2 and 4 us this carries residuals from one device to the next with the smallest error."""
+MISALIGNED_HEAD_FACTOR = 4.0
+"""How much slower those products are when the head width is no multiple of 8: tensor cores need rows of 16 bytes, and
+without them an A100 has a quarter of the fp16 rate (78 against 312 TFLOP/s, A100 datasheet)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,9 +38,9 @@ class DeviceModel:
     operand_bytes: float
     activation_bytes: float
     matmul_residual: Surface | None
-    """Measured over roofline seconds, over (m, n, k)."""
-    attention_efficiency: Surface | None
-    """Share of peak of the causal forward, over (sequence, batch x heads)."""
+    """Measured over ideal seconds, over (m, n, k)."""
+    attention_residual: Surface | None
+    """Measured over ideal seconds of the causal forward, over (sequence, batch x heads)."""
     attention_backward_ratio: Surface | None
     """Backward over forward seconds, over the same; where it was measured."""
     copy_rate: Surface | None
@@ -48,10 +52,11 @@ class DeviceModel:
     def matmul_s(self, m: Number, n: Number, k: Number, batch: Number = 1.0) -> Floats:
         """Seconds of ``batch`` products ``[m, k] @ [k, n]``."""
         m, n, k = (np.maximum(np.asarray(x, dtype=float), 1.0) for x in (m, n, k))
-        ideal = roofline_s(m, n, k, self.peak_flops_per_s, self.bandwidth_bytes_per_s, self.operand_bytes)
+        rates = (self.peak_flops_per_s, self.bandwidth_bytes_per_s, self.operand_bytes)
+        least = roofline_s(m, n, k, *rates)
         if self.matmul_residual is None:
-            return np.asarray(batch * ideal / ASSUMED_MATMUL_FRACTION)
-        return np.asarray(batch * ideal * np.maximum(self.matmul_residual.at(m, n, k), 1.0))
+            return np.asarray(batch * least / ASSUMED_MATMUL_FRACTION)
+        return np.asarray(batch * np.maximum(ideal_matmul_s(m, n, k, *rates) * self.matmul_residual.at(m, n, k), least))
 
     def matmul_passes_s(self, op: Matmul) -> tuple[Floats, Floats]:
         """Forward seconds, and input-gradient plus weight-gradient seconds: three different shapes."""
@@ -65,11 +70,15 @@ class DeviceModel:
         if self.kernels.attention == "unfused":
             slow = MISALIGNED_HEAD_FACTOR if op.qk_dim % 8 else 1.0
             return flops * slow / (self.attention_peak_flops_per_s * UNFUSED_ATTENTION_FRACTION)
-        share: Number = ASSUMED_ATTENTION_FRACTION
-        if self.attention_efficiency is not None:
-            parallel = np.asarray(op.sequences * op.heads, dtype=float)
-            share = self.attention_efficiency.at(np.asarray(op.key_len, dtype=float), parallel)
-        return np.asarray(flops / (self.attention_peak_flops_per_s * share))
+        moved = op.heads * op.query_len + op.kv_heads * op.key_len
+        moved_bytes = self.activation_bytes * (op.qk_dim + op.v_dim) * op.sequences * moved
+        least = flops / self.attention_peak_flops_per_s
+        ideal = ideal_attention_s(flops, moved_bytes, self.attention_peak_flops_per_s, self.bandwidth_bytes_per_s)
+        if self.attention_residual is None:
+            return ideal
+        parallel = np.asarray(op.sequences * op.heads, dtype=float)
+        residual = self.attention_residual.at(np.asarray(op.key_len, dtype=float), parallel)
+        return np.asarray(np.maximum(ideal * residual, least))
 
     def attention_backward_factor(self, op: Attention, default: float) -> Number:
         """Backward over forward seconds: measured here, else the stack's."""
@@ -113,3 +122,33 @@ def roofline_s(
     m, n, k = (np.asarray(x, dtype=float) for x in (m, n, k))
     moved = operand_bytes * (m * k + k * n + m * n)
     return np.asarray(np.maximum(2.0 * m * n * k / peak_flops_per_s, moved / bandwidth_bytes_per_s))
+
+
+def ideal_matmul_s(
+    m: npt.ArrayLike,
+    n: npt.ArrayLike,
+    k: npt.ArrayLike,
+    peak_flops_per_s: float,
+    bandwidth_bytes_per_s: float,
+    operand_bytes: float,
+) -> Floats:
+    """What measured products are divided by: compute and memory seconds, rounded where they meet, and a kernel's floor.
+
+    ``(compute^3 + memory^3)^(1/3) + floor``. Compared with the bare roofline the residual varies less with the shape,
+    so that it interpolates, and travels to another device, with a smaller error (reports/kernels.md).
+    """
+    m, n, k = (np.asarray(x, dtype=float) for x in (m, n, k))
+    compute = m * n * k * (2.0 / peak_flops_per_s)
+    memory = (m * k + k * n + m * n) * (operand_bytes / bandwidth_bytes_per_s)
+    return np.asarray(np.cbrt(compute * compute * compute + memory * memory * memory) + KERNEL_FLOOR_S)
+
+
+def ideal_attention_s(
+    flops: npt.ArrayLike, moved_bytes: npt.ArrayLike, peak_flops_per_s: float, bandwidth_bytes_per_s: float
+) -> Floats:
+    """What measured attention is divided by: compute at a flash kernel's usual share of peak, memory, a kernel's floor.
+
+    They add up: in the tables the seconds grow with the bytes of keys and values at every length of the sequence.
+    """
+    compute = np.asarray(flops, dtype=float) / (peak_flops_per_s * ASSUMED_ATTENTION_FRACTION)
+    return np.asarray(compute + np.asarray(moved_bytes, dtype=float) / bandwidth_bytes_per_s + KERNEL_FLOOR_S)

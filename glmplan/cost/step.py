@@ -166,7 +166,9 @@ class CostModel:
         unique, rows = distinct(table, BLOCK_COLUMNS)
         arch = self.job.architecture
         head_dim = arch.mla.qk_head_dim if arch.mla else arch.head_dim
-        factors = kernel_factors(self.stack.kernels, self.cluster.device.architecture, head_dim)
+        factors = kernel_factors(self.stack.kernels, self.cluster.device.architecture, head_dim).slowed(
+            compute=self.cluster.compute_derate, matmul=self.cluster.matmul_derate
+        )
         tokens = table.micro_batch * self.job.seq_len / table.cp / sequence_divisor(table)
         boundary = stage_transfer(table, tokens * self.job.architecture.hidden * self.element_bytes)
         width = GradientBytes(
@@ -180,7 +182,7 @@ class CostModel:
                     self._on_rank(block, unique),
                     self.device,
                     self.collectives,
-                    factors.slowed(self.cluster.compute_derate),
+                    factors,
                     len(unique),
                 )
                 for block in self.blocks

@@ -52,8 +52,8 @@ class ClusterProfile(Record):
     """None: what the fabric joins."""
     usd_per_device_hour: HourlyPriceFact | None = None
     """What a device-hour costs here; none: the node's cheapest on-demand price."""
-    compute_derate: RatioFact | None = None
-    """Seconds of matmuls and attention here over those of the device's tables, from a microbenchmark on both."""
+    matmul_derate: RatioFact | None = None
+    """Seconds of matmuls here over those of the device's tables, from a microbenchmark on both."""
     measurements: Measurements | None = None
     calibrations: tuple[Calibration, ...] = ()
     note: str = ""
@@ -99,7 +99,9 @@ class Cluster:
     usd_per_device_hour: Fact[float] | None
     """The note names the node and date of the price."""
     compute_derate: float
-    """Seconds of matmuls and attention over those of the tables: the device's share times the machine's."""
+    """Seconds of matmuls and attention of this device over those of the tables it borrows."""
+    matmul_derate: float
+    """Seconds of matmuls on this machine over those of the device's tables; on top of ``compute_derate``."""
     measured: MeasuredTables
     calibrations: tuple[Calibration, ...]
     facts: tuple[NamedFact, ...]

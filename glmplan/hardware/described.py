@@ -19,13 +19,13 @@ def described_cluster(
     scale_up_domain: int | None = None,
     without_scale_up: bool = False,
     network_link: str = "ib-ndr",
-    compute_derate: float = 1.0,
+    matmul_derate: float = 1.0,
     title: str = "",
 ) -> Cluster:
     """A cluster of ``num_nodes`` equal nodes on one non-blocking network.
 
     Bandwidths are one direction. ``scale_up_bytes_per_s`` replaces the device's own (an export variant, a bridge);
-    ``compute_derate`` is what its matmuls take beside those of the device's tables; ``without_scale_up`` leaves the peers to PCI Express. ``network_link`` gives the latency of a network step.
+    ``matmul_derate`` is what its matmuls take beside those of the device's tables; ``without_scale_up`` leaves the peers to PCI Express. ``network_link`` gives the latency of a network step.
     Raises InputError for an unknown device or link.
     """
     known = load_device(device)
@@ -46,8 +46,8 @@ def described_cluster(
             "behind_host_link": False,
         }
     record: dict[str, object] = {"name": name, "title": title, "node": node}
-    if compute_derate != 1.0:
-        record["compute_derate"] = _given(compute_derate)
+    if matmul_derate != 1.0:
+        record["matmul_derate"] = _given(matmul_derate)
     if without_scale_up:
         inline = known.model_dump(mode="json", exclude_none=True)
         inline.pop("scale_up", None)

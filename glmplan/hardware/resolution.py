@@ -61,7 +61,8 @@ def resolve(profile: ClusterProfile, parts: Parts, measurements: Path) -> Cluste
         max_nodes=max_nodes,
         tiers=tiers,
         usd_per_device_hour=profile.usd_per_device_hour or _price(node, parts),
-        compute_derate=_derate(device.compute_derate) * _derate(profile.compute_derate),
+        compute_derate=_derate(device.compute_derate),
+        matmul_derate=_derate(profile.matmul_derate),
         measured=MeasuredTables(
             device=device.name,
             folder=measurements,

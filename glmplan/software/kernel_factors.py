@@ -27,9 +27,9 @@ class KernelFactors:
     grouped_matmul_backward: float
     """Of grouped over plain matmuls."""
 
-    def slowed(self, derate: float) -> "KernelFactors":
-        """The factors on a machine whose compute kernels take ``derate`` times as long."""
-        return replace(self, matmul=self.matmul * derate, attention=self.attention * derate)
+    def slowed(self, *, compute: float, matmul: float) -> "KernelFactors":
+        """The factors where all compute kernels take ``compute`` times as long, and matmuls ``matmul`` times that."""
+        return replace(self, matmul=self.matmul * compute * matmul, attention=self.attention * compute)
 
 
 class _Passes(BaseModel):

@@ -43,7 +43,7 @@ def case_cluster(
         rate,
         _bytes_per_s(scale_up["bandwidth"].value) if "bandwidth" in scale_up else None,
         "none" in scale_up,
-        float(str(machine["compute_derate"].value)) if "compute_derate" in machine else 1.0,
+        float(str(machine["matmul_derate"].value)) if "matmul_derate" in machine else 1.0,
     )
 
 
@@ -62,7 +62,7 @@ def _described(
     network_bytes_per_s: float,
     scale_up_bytes_per_s: float | None,
     without_scale_up: bool,
-    compute_derate: float,
+    matmul_derate: float,
 ) -> Cluster:
     return described_cluster(
         name="case",
@@ -74,7 +74,7 @@ def _described(
         scale_up_domain=domain,
         without_scale_up=without_scale_up,
         network_link=link,
-        compute_derate=compute_derate,
+        matmul_derate=matmul_derate,
     ).sized(gpus)
 
 
