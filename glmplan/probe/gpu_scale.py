@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from glmplan.architecture.catalog import load_architecture
-from glmplan.plan.request import Choices, PlanRequest
+from glmplan.layout.choices import Choices
+from glmplan.layout.parallel_layout import Recompute, Sharding
+from glmplan.plan.request import PlanRequest
 from glmplan.precision import Precision
 from glmplan.workload.job import TrainingJob
 
@@ -16,7 +18,7 @@ class Scale:
     seq_len: int
     global_batch: int
     micro_batches: tuple[int, ...]
-    recomputes: tuple[str, ...]
+    recomputes: tuple[Recompute, ...]
     stacks: tuple[tuple[str, bool], ...]
     """Software stack, and whether the trainer compiles for it."""
     precision: Precision
@@ -30,7 +32,7 @@ FULL = Scale(
     seq_len=4096,
     global_batch=8,
     micro_batches=(1, 2, 4, 8),
-    recomputes=("none", "selective", "full"),
+    recomputes=(Recompute.NONE, Recompute.SELECTIVE, Recompute.FULL),
     stacks=(("glmplan-compiled", True), ("glmplan", False)),
     precision=Precision.BF16,
     steps=24,
@@ -42,7 +44,7 @@ TOY = Scale(
     seq_len=64,
     global_batch=4,
     micro_batches=(2, 4),
-    recomputes=("none", "full"),
+    recomputes=(Recompute.NONE, Recompute.FULL),
     stacks=(("glmplan", False),),
     precision=Precision.FP32,
     steps=5,
@@ -64,6 +66,6 @@ def plan_request(scale: Scale, cluster: str, stack: str) -> PlanRequest:
         cluster=cluster,
         num_gpus=1,
         stack=stack,
-        choices=Choices(micro_batch=scale.micro_batches, recompute=scale.recomputes, sharding=("none",)),
+        choices=Choices(micro_batch=scale.micro_batches, recompute=scale.recomputes, sharding=(Sharding.NONE,)),
         top=len(scale.micro_batches) * len(scale.recomputes),
     )
