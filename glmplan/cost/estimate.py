@@ -75,7 +75,9 @@ class StepEstimate(_Record):
     model_flops: float
     """Model FLOPs of one step, over all devices."""
     peak_memory_bytes: float
-    """Per device, the fullest one."""
+    """Per device, the fullest one: what must fit."""
+    cached_memory_bytes: float = 0.0
+    """What the allocator is expected to hold on top, and gives back when memory is short."""
     memory_capacity_bytes: float
     memory: MemoryBreakdown
     time: TimeBreakdown
@@ -85,3 +87,14 @@ class StepEstimate(_Record):
     usd_per_billion_tokens: float | None = None
     train_days: float | None = None
     """Days to train the job's tokens without failures; None where no token count is given."""
+
+    @property
+    def allocated_memory_bytes(self) -> float:
+        """As ``torch.cuda.max_memory_allocated`` counts."""
+        return self.peak_memory_bytes - self.memory.reserve_bytes
+
+    @property
+    def reserved_memory_bytes(self) -> float:
+        """As ``torch.cuda.max_memory_reserved`` counts: the device's capacity is its limit."""
+        room = max(self.memory_capacity_bytes - self.memory.reserve_bytes, self.allocated_memory_bytes)
+        return min(self.allocated_memory_bytes + self.cached_memory_bytes, room)

@@ -9,8 +9,9 @@ from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute, S
 from glmplan.layout.partition import RankBlock
 from glmplan.layout.pipeline_parallel import Stages, in_flight
 from glmplan.layout.placement import is_sharding
-from glmplan.layout.state_shards import StateShards, shard_divisors
+from glmplan.layout.state_shards import ShardDivisors, StateShards, shard_divisors
 from glmplan.layout.tensor_parallel import sequence_divisor
+from glmplan.precision import Precision
 from glmplan.software.stack import Stack
 from glmplan.workload.graph import LAYER_KINDS, BlockKind
 from glmplan.workload.job import TrainingJob
@@ -28,6 +29,8 @@ PARTS = (
     "workspace_bytes",
     "reserve_bytes",
 )
+PASSING_PARTS = ("gathered_parameters_bytes", "activations_bytes", "loss_bytes", "workspace_bytes")
+"""What comes and goes within a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +42,46 @@ class KeptBytes:
     """What the block holds while it is recomputed and run backward, beyond ``kept``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakMemory:
+    """What a rank holds at its fullest, over layouts."""
+
+    parts: dict[str, Floats]
+    """The names of PARTS -> bytes. All but ``reserve_bytes`` is what the framework's allocator has handed out."""
+    cached_bytes: Floats
+    """What the caching allocator holds on top, and gives back when memory is short."""
+
+    @property
+    def allocated_bytes(self) -> Floats:
+        """As ``torch.cuda.max_memory_allocated`` counts."""
+        return self.needed_bytes - self.parts["reserve_bytes"]
+
+    @property
+    def needed_bytes(self) -> Floats:
+        """What must fit: the allocations, and what lies outside the allocator."""
+        return np.asarray(sum(self.parts.values()))
+
+    def reserved_bytes(self, capacity_bytes: float) -> Floats:
+        """As ``torch.cuda.max_memory_reserved`` counts: the card's capacity is its limit."""
+        return np.minimum(self.allocated_bytes + self.cached_bytes, self._room(capacity_bytes))
+
+    def device_bytes(self, capacity_bytes: float) -> Floats:
+        """As nvidia-smi counts: with the context and whatever else lies outside the allocator."""
+        return self.reserved_bytes(capacity_bytes) + self.parts["reserve_bytes"]
+
+    def _room(self, capacity_bytes: float) -> Floats:
+        return np.maximum(capacity_bytes - self.parts["reserve_bytes"], self.allocated_bytes)
+
+
 def kept_bytes(rank_block: RankBlock, recompute: npt.NDArray[np.int64]) -> KeptBytes:
     """Korthikanti 2022 (arXiv:2205.05198, table 2) with the bytes of each operation instead of a formula per model."""
     everything = np.asarray(rank_block.kept_bytes, dtype=float)
     if rank_block.block.kind not in LAYER_KINDS:
         return KeptBytes(kept=everything, working=np.zeros_like(everything))
-    core, entry = np.asarray(rank_block.kept_core_bytes), np.asarray(rank_block.input_bytes)
+    some, entry = np.asarray(rank_block.selective_bytes), np.asarray(rank_block.input_bytes)
     selective, full = (recompute == RECOMPUTES.index(kind) for kind in (Recompute.SELECTIVE, Recompute.FULL))
-    kept = np.where(full, entry, np.where(selective, everything - core, everything))
-    working = np.where(full, everything - entry, np.where(selective, core, 0.0))
-    return KeptBytes(kept=kept, working=working)
+    kept = np.where(full, entry, np.where(selective, some, everything))
+    return KeptBytes(kept=kept, working=everything - kept)
 
 
 def memory_parts(
@@ -60,43 +93,89 @@ def memory_parts(
     kept: dict[BlockKind, KeptBytes],
     element_bytes: float,
 ) -> dict[str, Floats]:
-    """Bytes by part at the peak: the fullest stage at its fullest moment. Arrays over layouts.
+    """Bytes by part at the peak, and ``cached_bytes``, which is none of the parts. Arrays over layouts."""
+    peak = peak_memory(table, job, stack, stages, shards, kept, element_bytes)
+    return peak.parts | {"cached_bytes": peak.cached_bytes}
+
+
+def needed_bytes(memory: dict[str, Floats]) -> Floats:
+    """What must fit on the device: the sum of PARTS."""
+    return np.asarray(sum(memory[name] for name in PARTS))
+
+
+def peak_memory(
+    table: LayoutTable,
+    job: TrainingJob,
+    stack: Stack,
+    stages: Stages,
+    shards: StateShards,
+    kept: dict[BlockKind, KeptBytes],
+    element_bytes: float,
+) -> PeakMemory:
+    """The fullest stage at its fullest moment. Arrays over layouts.
 
     Three moments can be the peak. *Loss*: all activations, and the logits. *Backward*: the activations, and what the
-    layer that is run backward needs. *Update*: the gradients are complete, the activations gone. Gradients that the
-    stack allocates as they come do not stand beside the activations of a step's only micro-batch.
+    layer that is run backward needs. *End*: the gradients are complete, the activations gone. Gradients that the
+    stack allocates as they come do not stand beside the activations of a step's only micro-batch; the allocator has
+    to find room for them nevertheless, which ``cached_bytes`` counts.
     """
     policy, by = stack.memory, shard_divisors(table)
-    stage_kept = _activations(table, stages, kept) * (1.0 + policy.fragmentation_fraction)
-    gathered, unit_gradient = _gathered(table, stack, shards, element_bytes)
-    gradients = policy.gradient_bytes * (shards.dense / by.gradients + shards.experts / by.expert_gradients)
+    gradients = _gradient_bytes(job, stack) * (shards.dense / by.gradients + shards.experts / by.expert_gradients)
+    parts = _resident(job, stack, shards, by, element_bytes)
+    parts |= _passing(table, job, stack, stages, shards, kept, element_bytes)
     early = gradients * np.where((table.grad_accum > 1) | policy.preallocates_gradients, 1.0, 0.0)
-    zero = np.zeros_like(stage_kept)
-    always = {
-        "parameters_bytes": _stored_bytes(stack, element_bytes)
-        * (shards.dense / by.parameters + shards.experts / by.expert_parameters),
-        "main_parameters_bytes": policy.main_parameter_bytes
-        * (shards.dense / by.optimizer + shards.experts / by.expert_optimizer),
-        "optimizer_bytes": STATE_BYTES[job.optimizer]
-        * (shards.dense / by.optimizer + shards.experts / by.expert_optimizer),
-        "reserve_bytes": zero + policy.reserve,
-    }
-    loss = _loss(table, job, stack, stages, element_bytes)
-    workspace = zero + _workspace(table, job, kept, element_bytes)
-    layers = gathered + unit_gradient
-    moments = {
-        "gradients_bytes": (early, early, gradients),
-        "activations_bytes": (stage_kept, stage_kept, zero),
-        "gathered_parameters_bytes": (_ends(table, shards, element_bytes), layers, zero),
-        "loss_bytes": (loss, zero, zero),
-        "workspace_bytes": (zero, workspace, zero),
-    }
-    parts = {name: np.stack([values] * 3) for name, values in always.items()}
-    parts |= {name: np.stack(values) for name, values in moments.items()}
+    parts["gradients_bytes"] = np.stack([early, early, gradients])
     total = np.where(stages.exists, sum(parts.values()), -1.0)  # [moment, stage, layout]
     peak = np.argmax(total.reshape(9, len(table)), axis=0)
     rows = np.arange(len(table))
-    return {name: parts[name].reshape(9, len(table))[peak, rows] for name in PARTS}
+    at_peak = {name: np.broadcast_to(parts[name], total.shape).reshape(9, len(table))[peak, rows] for name in PARTS}
+    passing = sum(at_peak[name] for name in PASSING_PARTS)
+    late = gradients[peak % 3, rows] - at_peak["gradients_bytes"]
+    cached = policy.cached + policy.fragmentation_fraction * passing + late
+    return PeakMemory(parts=at_peak, cached_bytes=np.asarray(cached))
+
+
+def _resident(
+    job: TrainingJob, stack: Stack, shards: StateShards, by: ShardDivisors, element_bytes: float
+) -> dict[str, Floats]:
+    """What is held throughout, over stages and layouts."""
+    policy = stack.memory
+    optimizer = shards.dense / by.optimizer + shards.experts / by.expert_optimizer
+    return {
+        "parameters_bytes": _stored_bytes(stack, element_bytes)
+        * (shards.dense / by.parameters + shards.experts / by.expert_parameters),
+        "main_parameters_bytes": policy.main_parameter_bytes * optimizer,
+        "optimizer_bytes": STATE_BYTES[job.optimizer] * optimizer,
+        "reserve_bytes": np.full_like(optimizer, policy.reserve),
+    }
+
+
+def _passing(
+    table: LayoutTable,
+    job: TrainingJob,
+    stack: Stack,
+    stages: Stages,
+    shards: StateShards,
+    kept: dict[BlockKind, KeptBytes],
+    element_bytes: float,
+) -> dict[str, Floats]:
+    """What comes and goes, over moments, stages and layouts."""
+    stage_kept = _activations(table, stages, kept)
+    zero = np.zeros_like(stage_kept)
+    gathered = _gathered(table, stack, shards, element_bytes)
+    head_gradient, layer_gradient = _weight_gradients(table, job, stack, stages)
+    backward = zero + _workspace(table, job, kept, element_bytes) + layer_gradient
+    return {
+        "activations_bytes": np.stack([stage_kept, stage_kept, zero]),
+        "gathered_parameters_bytes": np.stack([_ends(table, job, shards, element_bytes), gathered, gathered]),
+        "loss_bytes": np.stack([_loss(table, job, stack, stages), zero, zero]),
+        "workspace_bytes": np.stack([head_gradient, backward, zero]),
+    }
+
+
+def _gradient_bytes(job: TrainingJob, stack: Stack) -> float:
+    half = stack.memory.fp16_gradient_bytes
+    return stack.memory.gradient_bytes if half is None or job.precision is not Precision.FP16 else half
 
 
 def _stored_bytes(stack: Stack, element_bytes: float) -> float:
@@ -113,30 +192,42 @@ def _layerwise(table: LayoutTable) -> npt.NDArray[np.bool_]:
     return is_sharding(table, Sharding.ZERO3, Sharding.FSDP, Sharding.HSDP)
 
 
-def _ends(table: LayoutTable, shards: StateShards, element_bytes: float) -> Floats:
-    """The embedding and the head stay gathered from the forward to the backward pass; a pipeline's stage does whole."""
-    held = np.where(table.pp > 1, shards.dense + shards.experts, shards.ends)
+def _ends(table: LayoutTable, job: TrainingJob, shards: StateShards, element_bytes: float) -> Floats:
+    """The head stays gathered from its forward to its backward pass, with the embedding where they are one matrix; of
+    a pipeline the whole stage does."""
+    ends = shards.ends if job.architecture.tied_embeddings else shards.ends / 2.0
+    held = np.where(table.pp > 1, shards.dense + shards.experts, ends)
     return np.asarray(np.where(_layerwise(table), held * element_bytes, 0.0))
 
 
-def _gathered(table: LayoutTable, stack: Stack, shards: StateShards, element_bytes: float) -> tuple[Floats, Floats]:
-    """While a layer runs backward: the ends and two layers unsharded (one in use, one prefetched); its gradients."""
+def _gathered(table: LayoutTable, stack: Stack, shards: StateShards, element_bytes: float) -> Floats:
+    """While a layer runs backward: the ends and two layers unsharded (one in use, one prefetched), and the gradients
+    of the largest unit, as they are computed and as they are reduced."""
     policy = stack.memory
     stage = shards.dense + shards.experts
     unit = np.maximum(shards.largest_layer, shards.ends)
     in_use = np.where(table.pp > 1, stage, np.minimum(shards.ends + 2 * shards.largest_layer, stage))
-    gradient = np.minimum(unit, stage) * policy.reduced_gradient_bytes
+    gradient = np.minimum(unit, stage) * (element_bytes + policy.reduced_gradient_bytes)
     if not stack.support.reduces_each_micro_batch:
         gradient = np.where(table.grad_accum > 1, stage * policy.reduced_gradient_bytes, gradient)
-    layerwise = _layerwise(table)
-    return np.where(layerwise, in_use * element_bytes, 0.0), np.where(layerwise, gradient, 0.0)
+    return np.asarray(np.where(_layerwise(table), in_use * element_bytes + gradient, 0.0))
 
 
-def _loss(table: LayoutTable, job: TrainingJob, stack: Stack, stages: Stages, element_bytes: float) -> Floats:
-    """Logits in the activation format, their fp32 copy, its softmax, and the gradient, on the stage with the head."""
+def _loss(table: LayoutTable, job: TrainingJob, stack: Stack, stages: Stages) -> Floats:
+    """Logits, their fp32 copies, softmax and gradient, as far as they stand together, on the stage with the head."""
+    policy = stack.memory
     logits = table.micro_batch * job.seq_len / table.cp * job.architecture.vocab / table.tp
-    per_logit = element_bytes if stack.kernels.fused_loss else element_bytes + 8.0
-    return np.asarray(stages.counts[BlockKind.HEAD] * logits * per_logit)
+    split = policy.logit_bytes if policy.split_logit_bytes is None else policy.split_logit_bytes
+    return np.asarray(stages.counts[BlockKind.HEAD] * logits * np.where(table.tp > 1, split, policy.logit_bytes))
+
+
+def _weight_gradients(table: LayoutTable, job: TrainingJob, stack: Stack, stages: Stages) -> tuple[Floats, Floats]:
+    """Of the head, and of a layer's largest matrix (gate and up are one), before they are added to their buffer."""
+    arch, each = job.architecture, stack.memory.weight_gradient_bytes / table.tp
+    gates = 2.0 if arch.gated_mlp else 1.0
+    head = stages.counts[BlockKind.HEAD] * arch.vocab * arch.hidden * each
+    layer = gates * arch.ffn_hidden * arch.hidden * each
+    return np.asarray(head), np.broadcast_to(layer, head.shape)
 
 
 def _workspace(table: LayoutTable, job: TrainingJob, kept: dict[BlockKind, KeptBytes], element_bytes: float) -> Floats:

@@ -11,7 +11,7 @@ from glmplan.cost.collective import CollectiveModel, collective_model
 from glmplan.cost.device_surfaces import device_model
 from glmplan.cost.estimate import Grade, MemoryBreakdown, StepEstimate, TimeBreakdown
 from glmplan.cost.interval import load_intervals
-from glmplan.cost.memory import PARTS, KeptBytes, kept_bytes, memory_parts
+from glmplan.cost.memory import PARTS, KeptBytes, kept_bytes, memory_parts, needed_bytes
 from glmplan.cost.roofline import DeviceModel
 from glmplan.cost.step_work import (
     TIME_PARTS,
@@ -44,7 +44,7 @@ class EstimateTable:
     time: dict[str, Floats]
     """Part -> seconds; the parts of TimeBreakdown."""
     memory: dict[str, Floats]
-    """Part -> bytes; the parts of MemoryBreakdown."""
+    """Part -> bytes; the parts of MemoryBreakdown, and ``cached_bytes``."""
     step_time_s: Floats
     peak_memory_bytes: Floats
     memory_capacity_bytes: float
@@ -94,6 +94,7 @@ class EstimateTable:
             model_flops=self.model_flops,
             peak_memory_bytes=float(self.peak_memory_bytes[index]),
             memory_capacity_bytes=self.memory_capacity_bytes,
+            cached_memory_bytes=float(self.memory["cached_bytes"][index]),
             memory=MemoryBreakdown(**{name: float(self.memory[name][index]) for name in PARTS}),
             time=TimeBreakdown(**{name: float(self.time[name][index]) for name in TIME_PARTS}),
             grade=self.grade,
@@ -141,7 +142,7 @@ class CostModel:
             time=time,
             memory=memory,
             step_time_s=np.asarray(sum(time.values())),
-            peak_memory_bytes=np.asarray(sum(memory.values())),
+            peak_memory_bytes=needed_bytes(memory),
             memory_capacity_bytes=self.cluster.device.memory_capacity_bytes,
             model_flops=self._model_flops(),
             executed_flops=self._executed_flops(table),

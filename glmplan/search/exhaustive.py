@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glmplan.cost.estimate import StepEstimate
+from glmplan.cost.memory import needed_bytes
 from glmplan.cost.step import CostModel
 from glmplan.layout.candidates import candidates
 from glmplan.layout.choices import Choices
@@ -60,7 +61,7 @@ def search_layouts(
         if not len(batch.table):
             continue
         memory = model.memory(batch.table)
-        peak = np.asarray(sum(memory.values()))
+        peak = needed_bytes(memory)
         fits = peak <= limit
         if not fits.all():
             rejected[TOO_LARGE] = rejected.get(TOO_LARGE, 0) + int((~fits).sum())

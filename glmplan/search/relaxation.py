@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from glmplan.cost.memory import needed_bytes
 from glmplan.cost.step import cost_model
 from glmplan.errors import InputError
 from glmplan.hardware.cluster import Cluster
@@ -77,7 +78,7 @@ def _smallest(request: PlanRequest, cluster: Cluster, stack: Stack) -> tuple[flo
     for batch in candidates(context, request.choices):
         if not len(batch.table):
             continue
-        peak = np.asarray(sum(model.memory(batch.table).values()))
+        peak = needed_bytes(model.memory(batch.table))
         row = int(np.argmin(peak))
         if best is None or peak[row] < best[0]:
             best = (float(peak[row]), batch.table.row(row))

@@ -42,10 +42,14 @@ class MemoryQuantity:
     kind: MemoryKind
 
     def predicted_gib(self, estimate: StepEstimate) -> float:
-        """The estimate counted the same way: ``allocated`` leaves out the context and the allocator's reserve."""
-        held = estimate.peak_memory_bytes
-        if self.kind == "allocated":
-            held -= estimate.memory.reserve_bytes
+        """The estimate counted the same way: tensors, what the allocator holds, or all that is taken of the device."""
+        match self.kind:
+            case "allocated":
+                held = estimate.allocated_memory_bytes
+            case "reserved":
+                held = estimate.reserved_memory_bytes
+            case "device":
+                held = estimate.reserved_memory_bytes + estimate.memory.reserve_bytes
         return held / GIB_BYTES
 
 

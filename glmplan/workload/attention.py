@@ -31,16 +31,19 @@ def attention_operations(
 
 
 def norm(name: str, arch: Architecture, seq_len: int, kernels: Kernels) -> Stream:
-    """A layer or RMS norm: one read and one write forward, two reads and one write backward."""
+    """A layer or RMS norm: one read and one write forward, two reads and one write backward.
+
+    Without a fused kernel the fp32 copy of the input and its normed value are kept, and not the input itself.
+    """
     elements = float(seq_len * arch.hidden)
-    copies = 0.0 if kernels.fused_norm else 2.0
+    inputs, copies = (1.0, 0.0) if kernels.fused_norm else (0.0, 2.0)
     return Stream(
         name=name,
         region=Region.SEQUENCE,
         forward_elements=2 * elements,
         backward_elements=3 * elements,
         launches=1.0 if kernels.fused_norm else 5.0,
-        kept=(Kept(region=Region.SEQUENCE, elements=elements, fp32_elements=copies * elements),),
+        kept=(Kept(region=Region.SEQUENCE, elements=inputs * elements, fp32_elements=copies * elements),),
     )
 
 
@@ -142,7 +145,8 @@ def _core(arch: Architecture, seq_len: int, kernels: Kernels, *, causal: bool, p
     qk_dim = arch.mla.qk_nope_head_dim + arch.mla.qk_rope_head_dim if arch.mla else arch.head_dim
     v_dim = arch.mla.v_head_dim if arch.mla else arch.head_dim
     kv_heads = arch.heads if arch.mla else arch.kv_heads
-    inputs = seq_len * (arch.heads * qk_dim + kv_heads * (qk_dim + v_dim))
+    queries, keys_and_values = seq_len * arch.heads * qk_dim, seq_len * kv_heads * (qk_dim + v_dim)
+    statistics = 0 if kernels.attention == "unfused" else seq_len * arch.heads
     unfused, keys = kernels.attention == "unfused", 2 if causal else 1
     operations: list[Operation] = [
         Attention(
@@ -156,7 +160,10 @@ def _core(arch: Architecture, seq_len: int, kernels: Kernels, *, causal: bool, p
             qk_dim=qk_dim,
             v_dim=v_dim,
             causal=causal and not unfused,
-            kept=(Kept(region=Region.TENSOR, elements=inputs, fp32_elements=0 if unfused else seq_len * arch.heads),),
+            kept=(
+                Kept(region=Region.TENSOR, elements=queries, fp32_elements=statistics),
+                Kept(region=Region.TENSOR, elements=keys_and_values, most_ranks=kv_heads),
+            ),
         )
     ]
     if unfused:

@@ -15,6 +15,7 @@ from glmplan.workload.embedding import embedding_operations, head_operations
 from glmplan.workload.job import TrainingJob
 from glmplan.workload.mlp import expert_operations, mlp_operations
 from glmplan.workload.operation import Operation
+from glmplan.workload.selective_recompute import with_selective
 
 
 class BlockKind(StrEnum):
@@ -47,19 +48,23 @@ class Block:
 def workload_blocks(job: TrainingJob, kernels: Kernels) -> tuple[Block, ...]:
     """The blocks of one forward pass of one sequence, in forward order."""
     arch, seq_len = job.architecture, job.seq_len
+
+    def layer(operations: list[Operation]) -> "nx.DiGraph[str]":
+        return _chain([with_selective(operation, arch, seq_len, kernels) for operation in operations])
+
     encoder_or_decoder = attention_operations(arch, seq_len, kernels, causal=arch.family == "decoder")
     dense = encoder_or_decoder + mlp_operations(arch, seq_len, kernels)
     blocks = [Block(kind=BlockKind.EMBEDDING, count=1, graph=_chain(embedding_operations(arch, seq_len, kernels)))]
     if arch.layers - arch.moe_layers:
-        blocks.append(Block(kind=BlockKind.DENSE_LAYER, count=arch.layers - arch.moe_layers, graph=_chain(dense)))
+        blocks.append(Block(kind=BlockKind.DENSE_LAYER, count=arch.layers - arch.moe_layers, graph=layer(dense)))
     if arch.moe_layers:
         experts = encoder_or_decoder + expert_operations(arch, seq_len, kernels)
-        blocks.append(Block(kind=BlockKind.EXPERT_LAYER, count=arch.moe_layers, graph=_chain(experts)))
+        blocks.append(Block(kind=BlockKind.EXPERT_LAYER, count=arch.moe_layers, graph=layer(experts)))
     if arch.decoder_layers:
         cross = attention_operations(arch, seq_len, kernels, causal=True)
         cross += attention_operations(arch, seq_len, kernels, causal=False, cross=True)
         cross += mlp_operations(arch, seq_len, kernels)
-        blocks.append(Block(kind=BlockKind.CROSS_LAYER, count=arch.decoder_layers, graph=_chain(cross)))
+        blocks.append(Block(kind=BlockKind.CROSS_LAYER, count=arch.decoder_layers, graph=layer(cross)))
     blocks.append(Block(kind=BlockKind.HEAD, count=1, graph=_chain(head_operations(arch, seq_len, kernels))))
     return tuple(blocks)
 

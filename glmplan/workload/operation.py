@@ -1,8 +1,11 @@
 """One operation of a forward pass: what it multiplies, moves and keeps. No device, no layout, no seconds.
 
-Numbers are per sequence in ``workload`` and arrays over layouts once ``layout`` has split them, in the same records.
+``kept`` is held for the backward pass without recomputation, ``kept_selectively`` with the selective one
+(``workload.selective_recompute`` fills it in). Numbers are per sequence in ``workload`` and arrays over layouts once
+``layout`` has split them, in the same records.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,6 +44,8 @@ class Kept:
     mask_elements: Number = 0.0
     """One byte each (dropout masks)."""
     fp32_elements: Number = 0.0
+    most_ranks: float = math.inf
+    """Tensor-parallel ranks that divide it at most: keys and values are split by head, then replicated."""
     gathered: bool = False
     """The stack keeps the sequence-parallel gathered copy, whole on each tensor-parallel rank."""
 
@@ -59,6 +64,7 @@ class Matmul:
     """Independent products of this shape (local experts)."""
     launches: float = 1.0
     kept: tuple[Kept, ...] = ()
+    kept_selectively: tuple[Kept, ...] = ()
 
     @property
     def flops(self) -> Number:
@@ -81,6 +87,7 @@ class Attention:
     v_dim: float
     causal: bool
     kept: tuple[Kept, ...] = ()
+    kept_selectively: tuple[Kept, ...] = ()
 
     @property
     def visible_fraction(self) -> float:
@@ -105,6 +112,7 @@ class Stream:
     backward_elements: Number
     launches: float = 1.0
     kept: tuple[Kept, ...] = ()
+    kept_selectively: tuple[Kept, ...] = ()
 
 
 Operation = Matmul | Attention | Stream

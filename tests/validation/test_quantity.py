@@ -48,4 +48,8 @@ def test_memory_is_counted_as_the_source_counts_it() -> None:
     reserved = inputs(software="torchtitan", measured={"step_time_s": 1.0, "peak_memory_gib": 9.0}).memory
     assert reserved is not None
     assert reserved.kind == "reserved"
-    assert reserved.predicted_gib(estimate) == pytest.approx(11.0)
+    assert reserved.predicted_gib(estimate) == pytest.approx(10.0)
+    cached = estimate.model_copy(update={"cached_memory_bytes": 2 * 2.0**30})
+    assert reserved.predicted_gib(cached) == pytest.approx(12.0)
+    full = cached.model_copy(update={"memory_capacity_bytes": 12 * 2.0**30})
+    assert reserved.predicted_gib(full) == pytest.approx(11.0)  # the context takes the last of 12
