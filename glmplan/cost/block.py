@@ -16,10 +16,10 @@ from glmplan.layout.communication import Communication, Purpose
 from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute
 from glmplan.layout.partition import RankBlock
 from glmplan.software.kernel_factors import KernelFactors
-from glmplan.software.stack import HOST_SHARE, Stack
-from glmplan.workload.attention import is_attention_core
+from glmplan.software.stack import HOST_SHARE, Kernels, Stack
 from glmplan.workload.graph import LAYER_KINDS, BlockKind
 from glmplan.workload.operation import Attention, Matmul, Number, Region, Stream
+from glmplan.workload.selective_recompute import repeated_share
 
 Floats = npt.NDArray[np.float64]
 Exchanges = dict[tuple[Purpose, bool], Floats]
@@ -49,8 +49,10 @@ class BlockWork:
     attention_backward_s: Floats
     stream_forward_s: Floats
     stream_backward_s: Floats
-    core_stream_s: Floats
-    """Of ``stream_forward_s``, the attention core's score traffic."""
+    repeated_matmul_s: Floats
+    """Of ``matmul_forward_s``, what selective recomputation repeats."""
+    repeated_attention_s: Floats
+    repeated_stream_s: Floats
     exchanges: Exchanges
 
 
@@ -60,8 +62,8 @@ class BlockTimes:
 
     forward_s: Floats
     backward_s: Floats
-    core_s: Floats
-    """Forward of the attention core: what selective recomputation repeats."""
+    selective_s: Floats
+    """Of the forward pass, what selective recomputation repeats."""
     weight_gradient_s: Floats
     """Of ``backward_s``, what no other stage waits for."""
     exchanges: Exchanges
@@ -72,14 +74,19 @@ class BlockTimes:
             self,
             forward_s=self.forward_s[rows],
             backward_s=self.backward_s[rows],
-            core_s=self.core_s[rows],
+            selective_s=self.selective_s[rows],
             weight_gradient_s=self.weight_gradient_s[rows],
             exchanges={key: seconds[rows] for key, seconds in self.exchanges.items()},
         )
 
 
 def block_work(
-    rank_block: RankBlock, device: DeviceModel, collectives: CollectiveModel, factors: KernelFactors, size: int
+    rank_block: RankBlock,
+    device: DeviceModel,
+    collectives: CollectiveModel,
+    kernels: Kernels,
+    factors: KernelFactors,
+    size: int,
 ) -> BlockWork:
     """The work of ``rank_block`` over its ``size`` layouts; ``factors`` tell its kernels from the tables'."""
     sums: dict[str, Number] = {
@@ -100,12 +107,16 @@ def block_work(
                     ahead, back = ahead * factors.grouped_matmul_forward, back * factors.grouped_matmul_backward
                 sums["matmul_forward_s"] = sums["matmul_forward_s"] + ahead
                 sums["matmul_backward_s"] = sums["matmul_backward_s"] + back
+                repeated = ahead * repeated_share(work, kernels)
+                sums["repeated_matmul_s"] = sums["repeated_matmul_s"] + repeated
                 launches += work.launches
                 if work.region is Region.EXPERT:
                     sums["local_experts"] = np.maximum(sums["local_experts"], work.batch)
             case Attention():
                 core = device.attention_s(work) * factors.attention
                 sums["attention_s"] = sums["attention_s"] + core
+                repeated = core * repeated_share(work, kernels)
+                sums["repeated_attention_s"] = sums["repeated_attention_s"] + repeated
                 ratio = device.attention_backward_factor(work, factors.attention_backward)
                 sums["attention_backward_s"] = sums["attention_backward_s"] + core * ratio
                 launches += 1.0
@@ -114,8 +125,8 @@ def block_work(
                 sums["stream_forward_s"] = sums["stream_forward_s"] + ahead
                 sums["stream_backward_s"] = sums["stream_backward_s"] + back
                 launches += work.launches
-                if is_attention_core(name):
-                    sums["core_stream_s"] = sums["core_stream_s"] + ahead
+                repeated = ahead * repeated_share(work, kernels)
+                sums["repeated_stream_s"] = sums["repeated_stream_s"] + repeated
     return BlockWork(
         kind=rank_block.block.kind,
         launches=launches,
@@ -147,7 +158,9 @@ def block_times(work: BlockWork, stack: Stack, launch_s: float) -> BlockTimes:
     return BlockTimes(
         forward_s=np.asarray(smooth_maximum(device_forward_s, host_s)),
         backward_s=np.asarray(smooth_maximum(device_backward_s, host_s * stack["host_backward_factor"])),
-        core_s=attention_s + work.core_stream_s * traffic,
+        selective_s=work.repeated_matmul_s * matmul
+        + work.repeated_attention_s * stack["attention_time_factor"]
+        + work.repeated_stream_s * traffic,
         weight_gradient_s=work.matmul_backward_s * matmul / 2.0,  # the other half are input gradients
         exchanges={key: seconds * exposed[key[0]] for key, seconds in work.exchanges.items()},
     )
@@ -157,7 +170,7 @@ def block_parts(times: BlockTimes, table: LayoutTable, kind: BlockKind) -> dict[
     """Seconds by part of one micro-batch of one block, recomputation included."""
     full = (table.recompute == RECOMPUTES.index(Recompute.FULL)) & (kind in LAYER_KINDS)
     selective = (table.recompute == RECOMPUTES.index(Recompute.SELECTIVE)) & (kind in LAYER_KINDS)
-    again = np.where(full, times.forward_s, np.where(selective, times.core_s, 0.0))
+    again = np.where(full, times.forward_s, np.where(selective, times.selective_s, 0.0))
     parts = {"forward_s": times.forward_s, "backward_s": times.backward_s, "recompute_s": again}
     for purpose in (Purpose.TENSOR, Purpose.CONTEXT, Purpose.EXPERT):
         zero = np.zeros(len(table))

@@ -183,6 +183,7 @@ class CostModel:
                     self._on_rank(block, unique),
                     self.device,
                     self.collectives,
+                    self.stack.kernels,
                     factors,
                     len(unique),
                 )

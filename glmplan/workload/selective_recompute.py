@@ -4,7 +4,11 @@ from dataclasses import replace
 
 from glmplan.architecture.transformer import Architecture
 from glmplan.software.stack import Kernels
+from glmplan.workload.attention import is_attention_core
 from glmplan.workload.operation import Attention, Kept, Matmul, Operation, Region, Stream
+
+KEY_SHARE = 1.0 / 6.0
+"""Of a fused q, k, v projection, what the keys take: between 1/10 (one key head for eight queries) and 1/3."""
 
 
 def with_selective(operation: Operation, arch: Architecture, seq_len: int, kernels: Kernels) -> Operation:
@@ -13,6 +17,26 @@ def with_selective(operation: Operation, arch: Architecture, seq_len: int, kerne
         scores = operation.name.removeprefix("cross_") == "attention_scores"
         return replace(operation, kept_selectively=() if scores else operation.kept)
     return replace(operation, kept_selectively=_outputs_kept(operation, arch, seq_len, kernels))
+
+
+def repeated_share(operation: Operation, kernels: Kernels) -> float:
+    """The part of the operation's forward pass that selective recomputation repeats, 0 to 1.
+
+    Keeping every second matmul of q, k, v, o, gate, up, down repeats k, o and up, and everything between matmuls but
+    attention, whose output is kept.
+    """
+    name = operation.name.removeprefix("cross_")
+    if kernels.selective == "attention":
+        return 1.0 if is_attention_core(name) else 0.0
+    match operation:
+        case Matmul() if name == "qkv":
+            return KEY_SHARE
+        case Matmul():
+            return {"attention_output": 1.0, "mlp_up": 0.5, "expert_up": 0.5, "shared_expert_up": 0.5}.get(name, 0.0)
+        case Stream():
+            return 0.0 if name.endswith("_residual") else 1.0
+        case _:
+            return 0.0
 
 
 def _outputs_kept(operation: Operation, arch: Architecture, seq_len: int, kernels: Kernels) -> tuple[Kept, ...]:
