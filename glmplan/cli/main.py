@@ -21,7 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("glmplan.cli.generate", "Continue a text with a trained model."),
     "validate": ("glmplan.cli.validate", "Hold predictions against measurements."),
     "calibrate": ("glmplan.cli.calibrate", "Fit the few constants of a software stack to measurements."),
-    "kernels": ("glmplan.cli.kernels", "Hold matmul, attention and collective predictions against unseen measurements."),
+    "kernels": (
+        "glmplan.cli.kernels",
+        "Hold matmul, attention and collective predictions against unseen measurements.",
+    ),
     "probe": ("glmplan.cli.probe", "Measure this machine and write it as a cluster profile."),
     "data": ("glmplan.cli.data", "Prepare text as token shards."),
     "gpu": ("glmplan.cli.gpu", "Hold predictions against real training steps on this machine's GPU."),

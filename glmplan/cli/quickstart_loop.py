@@ -70,7 +70,9 @@ def run_loop(settings: Settings, say: Say) -> Summary:
     write_plan(again, out / "plan-calibrated.json")
     if (out / "run-fresh" / "plan.json").exists() and read_plan(out / "run-fresh" / "plan.json") != again:
         shutil.rmtree(out / "run-fresh")
-    fresh = _train(settings, out / "plan-calibrated.json", out / "run-fresh", 0, f"      {again.chosen.layout.label()}", say)
+    fresh = _train(
+        settings, out / "plan-calibrated.json", out / "run-fresh", 0, f"      {again.chosen.layout.label()}", say
+    )
     rows += [row_of(again, run, "calibrated") for run in runs if _holds(again, run)]
     rows.append(row_of(again, fresh, "fresh"))
     say("[8/8] writing the report")

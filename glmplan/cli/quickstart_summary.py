@@ -85,9 +85,7 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        rows = [
-            asdict(row) | {"time_error": row.time_error, "memory_error": row.memory_error} for row in self.runs
-        ]
+        rows = [asdict(row) | {"time_error": row.time_error, "memory_error": row.memory_error} for row in self.runs]
         return {
             "schema_version": 1,
             "finished": True,

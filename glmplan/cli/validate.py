@@ -34,7 +34,17 @@ _FEW = 12
 )
 @click.option("--stack", help="Predict all cases with this stack, whatever software they name.")
 @click.option("--cluster", help="Cluster profile for own runs, in place of the one they name.")
-@click.option("--intervals", type=click.Path(), help="Write the 90 % intervals that the residuals give (YAML).")
+@click.option(
+    "--held-out",
+    is_flag=True,
+    help="Also with constants fitted to the other cases: the accuracy record. Takes minutes.",
+)
+@click.option(
+    "--record", type=click.Path(), help="With --held-out: write accuracy.json and accuracy.md to this folder."
+)
+@click.option(
+    "--intervals", type=click.Path(), help="With --held-out: write the 90 % intervals of the residuals (YAML)."
+)
 @click.option("--verbose", is_flag=True, help="Text format: list every case and every skipped case.")
 @format_option()
 def command(
@@ -45,6 +55,8 @@ def command(
     calibration: str | None,
     stack: str | None,
     cluster: str | None,
+    held_out: bool,
+    record: str | None,
     intervals: str | None,
     verbose: bool,
     output_format: str,
@@ -57,18 +69,24 @@ def command(
     \b
     glmplan validate --cases published
     glmplan validate --cases measured.jsonl --calibration machine-calibration.yaml
+    glmplan validate --cases published --held-out --record reports
     glmplan validate --plan plan.json --run run/
     """
     names = (*cases, *more_cases)
     if bool(names) == bool(plan_path or run_path) or bool(plan_path) != bool(run_path):
         raise InputError(f"validate: {_FORMS}")
+    if (record or intervals) and not held_out:
+        raise InputError("validate: --record and --intervals need --held-out")
+    if held_out:
+        if not names or calibration:
+            raise InputError("validate: --held-out fits constants to --cases itself; leave out --plan, --calibration")
+        _held_out(names, stack, cluster, record, intervals, output_format)
+        return
     outcome = (
         _of_run(plan_path, run_path, calibration or stack or cluster)
         if plan_path and run_path
         else _of_cases(names, calibration, stack, cluster)
     )
-    if intervals is not None:
-        _write_intervals(intervals, outcome, names)
     document = outcome.document()
     if output_format == "json":
         print_json(document)
@@ -116,25 +134,47 @@ def _of_cases(names: "Sequence[str]", calibration: str | None, stack: str | None
     return outcome
 
 
-def _write_intervals(path: str, outcome: "Outcome", names: "Sequence[str]") -> None:
+def _held_out(
+    names: "Sequence[str]",
+    stack: str | None,
+    cluster: str | None,
+    record: str | None,
+    intervals: str | None,
+    output_format: str,
+) -> None:
     from pathlib import Path
 
     from glmplan.cost.interval import load_intervals
-    from glmplan.documents import write_text, yaml_text
+    from glmplan.documents import json_text, write_text, yaml_text
+    from glmplan.validation.case_file import case_files, read_cases
     from glmplan.validation.estimator import CostModelEstimator
     from glmplan.validation.interval_fit import fit_intervals
+    from glmplan.validation.outcome import usable_cases
+    from glmplan.validation.record import accuracy_record
+    from glmplan.validation.record_text import record_markdown, time_rows
 
-    note("fitting the intervals; calibrated ones need cross-fits and take minutes")
-    fitted = fit_intervals(
-        outcome.compared,
-        outcome.inputs,
-        CostModelEstimator(),
-        before=load_intervals(),
-        made_by=f"glmplan validate {' '.join(f'--cases {Path(name).name}' for name in names)} --intervals",
-    )
-    header = "How far measured step times lie from predictions that were not fitted to them, by grade."
-    write_text(Path(path), yaml_text(fitted.model_dump(mode="json"), header))
-    note(f"written: {path}")
+    cases, skipped = usable_cases(read_cases(case_files(names)), stack=stack, cluster=cluster)
+    if not cases:
+        raise NoData(f"validate: none of the {len(skipped)} cases can be predicted; see glmplan validate --verbose")
+    note(f"fitting and holding out {len(cases)} cases")
+    found = accuracy_record(cases, skipped, CostModelEstimator())
+    made_by = f"glmplan validate {' '.join(f'--cases {Path(name).name}' for name in names)} --held-out"
+    if record is not None:
+        write_text(Path(record) / "accuracy.json", json_text(found.document))
+        write_text(Path(record) / "accuracy.md", record_markdown(found.document))
+        note(f"written: {Path(record) / 'accuracy.json'}, {Path(record) / 'accuracy.md'}")
+    if intervals is not None:
+        fitted = fit_intervals(found.residuals, before=load_intervals(), made_by=made_by)
+        header = "How far measured step times lie from predictions that were not fitted to them, by grade."
+        write_text(Path(intervals), yaml_text(fitted.model_dump(mode="json"), header))
+        note(f"written: {intervals}")
+    if output_format == "json":
+        print_json(found.document)
+    elif output_format == "md":
+        click.echo(record_markdown(found.document), nl=False)
+    else:
+        headers, *rows = time_rows(found.document)
+        print_table(headers, rows, output_format, title="Step time, mean absolute error")
 
 
 def _print_cases(compared: "Sequence[Comparison]", output_format: str) -> None:

@@ -15,7 +15,8 @@ from glmplan.errors import GlmplanError
 from glmplan.hardware.cluster import Cluster
 from glmplan.layout.parallel_layout import ParallelLayout
 from glmplan.plan.measurement import Measurement
-from glmplan.software.catalog import list_stacks
+from glmplan.software.catalog import list_stacks, load_stack
+from glmplan.software.stack import HOST_SHARE, Stack
 from glmplan.validation.case_architecture import case_architecture
 from glmplan.validation.case_cluster import case_cluster
 from glmplan.validation.case_fields import Fields, Unusable
@@ -26,6 +27,7 @@ from glmplan.validation.quantity import MemoryQuantity, TimeQuantity, memory_qua
 from glmplan.workload.job import TrainingJob
 
 SOFTWARE_NAMES = "software_names.yaml"
+CUDA_GRAPHS = tuple(HOST_SHARE)
 _NOT_MODELLED = {"finetune-lora": "LoRA is", "hybrid": "state-space or sparse-attention layers are"}
 
 
@@ -72,6 +74,16 @@ class CaseInputs:
         return case.kind == "pretrain" and case.trust in ("A", "B") and case.suspect is None
 
 
+def as_run(stack: Stack, measurement: Measurement) -> Stack:
+    """``stack`` with what the record says about its kernels: the CUDA-graph class."""
+    stated = measurement.cuda_graph
+    if stated is None or stated == stack.kernels.cuda_graph:
+        return stack
+    if stated not in CUDA_GRAPHS:
+        raise Unusable(f"cuda_graph: expected one of {', '.join(CUDA_GRAPHS)}; got {stated!r}")
+    return stack.model_copy(update={"kernels": stack.kernels.model_copy(update={"cuda_graph": stated})})
+
+
 def to_inputs(
     measurement: Measurement, *, stack: str | None = None, cluster: str | None = None
 ) -> CaseInputs | Skipped:
@@ -97,6 +109,7 @@ def _inputs(measurement: Measurement, stack: str | None, profile: str | None) ->
         raise Unusable(f"the source does not state: {', '.join(measurement.missing)}")
     fields = Fields.of(measurement)
     stack = stack or _stack(measurement, fields)
+    as_run(load_stack(stack), measurement)
     architecture = case_architecture(measurement, fields)
     layout, global_batch = case_layout(measurement, fields)
     job = TrainingJob(

@@ -28,7 +28,7 @@ class Rule(BaseModel):
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Whether every pattern is found."""
-        return all(re.search(pattern, _text(fields, path)) for path, pattern in self.when.items())
+        return matches(self.when, fields)
 
 
 class _RuleFile(BaseModel):
@@ -62,6 +62,11 @@ def taken(file: str, topic: str, measurement: Measurement) -> dict[str, Taken]:
                 name: Taken(value=value, because=rule.because) for name, value in rule.take.items() if name not in found
             }
     return found
+
+
+def matches(patterns: Mapping[str, str], fields: Mapping[str, Any]) -> bool:
+    """Whether every pattern is found in the field at its path; an absent field is the empty text."""
+    return all(re.search(pattern, _text(fields, path)) for path, pattern in patterns.items())
 
 
 def _text(fields: Mapping[str, Any], path: str) -> str:

@@ -69,20 +69,27 @@ def measurement_error(count: float) -> float:
     return float(0.05 * np.sqrt(1.0 + 3.0 / max(count, 1.0)))
 
 
-def fit_constants(residuals: Residuals, priors: Mapping[str, Prior], weights: Floats) -> Fit:
+def fit_constants(
+    residuals: Residuals,
+    priors: Mapping[str, Prior],
+    weights: Floats,
+    *,
+    slopes: Floats | None = None,
+) -> Fit:
     """The constants that minimise F, and the error before and after.
 
     ``weights`` has one value a measurement (1, or less for re-runs of one configuration). Constants without effect on
-    any measurement are left out of the result. Where the minimum of F has a larger mean error than the prior, as
-    outliers can bring about, the way towards it is shortened until it has not.
+    any measurement are left out of the result. ``slopes`` are the derivatives of the residuals by the constants'
+    logarithms at the prior (measurements by constants), where the caller has them. Where the minimum of F has a larger
+    mean error than the prior, as outliers can bring about, the way towards it is shortened until it has not.
     """
     problem = _Problem(
         residuals=residuals, priors=priors, weights=weights, error=measurement_error(float(weights.sum()))
     )
     x = np.zeros(len(priors))
     start = r = problem.residuals_at(x)
-    jacobian = problem.jacobian(x, r)
-    fresh = True
+    jacobian = problem.jacobian(x, r) if slopes is None else slopes
+    fresh = slopes is None
     felt = np.abs(jacobian).max(axis=0, initial=0.0) > _NO_EFFECT
     for _ in range(_ITERATIONS):
         before = problem.objective(x, r)

@@ -13,7 +13,7 @@ from glmplan.errors import GlmplanError
 from glmplan.hardware.cluster import Cluster
 from glmplan.layout.parallel_layout import LayoutTable
 from glmplan.software.stack import Stack
-from glmplan.validation.case import CaseInputs, Part, Skipped
+from glmplan.validation.case import CaseInputs, Part, Skipped, as_run
 from glmplan.workload.job import TrainingJob
 
 Floats = npt.NDArray[np.float64]
@@ -47,6 +47,8 @@ class Prediction:
     peak_memory_gib: float | None
     """Counted as the case counts it; None where the case gives no memory."""
     grade: Grade
+    memory_fraction: float
+    """Predicted peak, reserve included, over the device's capacity."""
 
 
 StackOf = Callable[[CaseInputs], Stack]
@@ -59,7 +61,7 @@ def predict_cases(cases: Sequence[CaseInputs], stack_of: StackOf, estimate: Esti
     for batch in _batches(cases):
         first = cases[batch.members[0][0]]
         try:
-            rows = estimate(batch.table(), batch.job, first.cluster, stack_of(first))
+            rows = estimate(batch.table(), batch.job, first.cluster, as_run(stack_of(first), first.measurement))
         except GlmplanError as error:
             reason = str(error).replace("\n", "; ")
             refused |= {index: Skipped(id=cases[index].id, reason=reason) for index, _ in batch.members}
@@ -74,8 +76,9 @@ def predict_step_times(cases: Sequence[CaseInputs], stack: Stack, estimate: Esti
     times = np.zeros(len(cases))
     for batch in _batches(cases, same_batch=True):
         try:
-            cluster = cases[batch.members[0][0]].cluster
-            column = np.asarray(estimate(batch.table(), batch.job, cluster, stack).step_time_s)
+            first = cases[batch.members[0][0]]
+            run = as_run(stack, first.measurement)
+            column = np.asarray(estimate(batch.table(), batch.job, first.cluster, run).step_time_s)
         except GlmplanError:
             column = np.full(len(batch.members), np.nan)
         for (index, part), seconds in zip(batch.members, column, strict=True):
@@ -99,12 +102,12 @@ def _batches(cases: Sequence[CaseInputs], *, same_batch: bool = False) -> list[_
 
     ``same_batch`` joins jobs that differ in their global batch only: a step's time knows it from the layout.
     """
-    batches: dict[tuple[TrainingJob, int, str], list[tuple[int, Part]]] = defaultdict(list)
+    batches: dict[tuple[TrainingJob, int, str, str | None], list[tuple[int, Part]]] = defaultdict(list)
     for index, case in enumerate(cases):
         for part in case.parts:
             job = part.job.model_copy(update={"global_batch": 1}) if same_batch else part.job
-            batches[job, id(case.cluster), case.stack].append((index, part))
-    return [_Batch(job=job, members=members) for (job, _, _), members in batches.items()]
+            batches[job, id(case.cluster), case.stack, case.measurement.cuda_graph].append((index, part))
+    return [_Batch(job=job, members=members) for (job, *_), members in batches.items()]
 
 
 def _prediction(case: CaseInputs, parts: list[tuple[float, StepEstimate]]) -> Prediction | Skipped:
@@ -121,4 +124,5 @@ def _prediction(case: CaseInputs, parts: list[tuple[float, StepEstimate]]) -> Pr
         step_time_high90_s=sum(weight * estimate.step_time_high90_s for weight, estimate in parts),
         peak_memory_gib=memory,
         grade=parts[0][1].grade,
+        memory_fraction=max(estimate.peak_memory_bytes / estimate.memory_capacity_bytes for _, estimate in parts),
     )

@@ -97,3 +97,24 @@ def test_one_source_cannot_be_left_out(tmp_path: Path) -> None:
         refusal("--cases", str(path), "-o", str(output), "--leave-one-source-out")
     )
     assert not output.exists()
+
+
+def test_every_stack_and_device_with_enough_cases_gets_a_file(tmp_path: Path) -> None:
+    records = [
+        record(
+            id=f"{gpu}{b}",
+            configuration=f"{gpu}{b}",
+            layout__global_batch=b,
+            hardware__gpu=gpu,
+            measured={"step_time_s": b / 64},
+        )
+        for gpu, count in (("a100-sxm-80gb", 6), ("h100-sxm-80gb", 3))
+        for b in (16, 32, 64, 128, 256, 512)[:count]
+    ]
+    path = write_lines(tmp_path / "cases.jsonl", *records)
+    result = invoke("--cases", str(path), "--all", "-o", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    files = sorted((tmp_path / "out").glob("*.yaml"))
+    assert [file.name for file in files] == [f"{load_calibration(str(files[0])).stack}--a100-sxm-80gb.yaml"]
+    assert load_calibration(str(files[0])).made_by == "glmplan calibrate --cases cases.jsonl --all"
+    assert isinstance(refusal("--cases", str(path), "--all", "--stack", "nemo", "-o", "x"), InputError)

@@ -62,7 +62,11 @@ def test_a_dimension_takes_auto_a_value_or_a_list() -> None:
             "--shard: expected auto, none, zero1, zero2, zero3, fsdp, hsdp, or a list of them; got 'zero4'",
         ),
         ("recompute", "some", "--recompute: expected auto, none, selective, full, or a list of them; got 'some'"),
-        ("schedule", "1b1f", "--schedule: expected auto, gpipe, 1f1b, interleaved, zb-h1, zb-2p, or a list of them; got '1b1f'"),
+        (
+            "schedule",
+            "1b1f",
+            "--schedule: expected auto, gpipe, 1f1b, interleaved, zb-h1, zb-2p, or a list of them; got '1b1f'",
+        ),
         ("sequence_parallel", "maybe", "--sequence-parallel: expected auto, on or off; got 'maybe'"),
     ],
 )

@@ -28,7 +28,11 @@ def row(when: str, layout: str, predicted_s: float, measured_s: float) -> Row:
 
 def summary() -> Summary:
     return Summary(
-        runs=(row("before calibration", "a", 1.0, 2.0), row("before calibration", "b", 1.2, 1.6), row("fresh", "b", 1.5, 1.6)),
+        runs=(
+            row("before calibration", "a", 1.0, 2.0),
+            row("before calibration", "b", 1.2, 1.6),
+            row("fresh", "b", 1.5, 1.6),
+        ),
         chosen="a",
         chosen_again="b",
         report="out/report.html",

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from glmplan.cli.main import cli
 from glmplan.cost.estimate import Grade
-from glmplan.cost.interval import Intervals, load_intervals
+from glmplan.cost.interval import Intervals
 from glmplan.documents import check, read_yaml
 from glmplan.errors import DocumentError, GlmplanError, InputError, NoData
 from tests.validation.records import record, write_lines
@@ -110,18 +110,32 @@ def test_a_calibration_changes_the_cases_of_its_stack_and_device_only(cases: Pat
     assert predicted(device="h100-sxm-80gb")[0] == pytest.approx(plain)
 
 
-def test_intervals_are_written_from_the_residuals(tmp_path: Path) -> None:
+def many_runs(folder: Path) -> Path:
     records = [
         record(id=f"r{i}", configuration=f"r{i}", measured={"step_time_s": 1.0 + 0.02 * i}, kind="pretrain")
         for i in range(24)
     ]
-    path, output = write_lines(tmp_path / "c.jsonl", *records), tmp_path / "intervals.yaml"
-    run("--cases", str(path), "--intervals", str(output))
+    return write_lines(folder / "c.jsonl", *records)
+
+
+def test_held_out_residuals_give_intervals_and_the_record(tmp_path: Path) -> None:
+    path, output = many_runs(tmp_path), tmp_path / "intervals.yaml"
+    run("--cases", str(path), "--held-out", "--intervals", str(output), "--record", str(tmp_path))
     written = check(Intervals, read_yaml(output))
-    assert written.made_by == "glmplan validate --cases c.jsonl --intervals"
+    assert written.made_by == "glmplan validate --cases c.jsonl --held-out"
     assert written.step_time[Grade.TRANSFERRED].measurements == 24
     assert written.step_time[Grade.CALIBRATED].measurements == 24
-    assert written.step_time[Grade.DATASHEET] == load_intervals().step_time[Grade.DATASHEET]
+    document = json.loads((tmp_path / "accuracy.json").read_text())
+    everything = next(row for row in document["time"] if row["set"] == "all")
+    assert (everything["cases"], everything["rests_on"]) == (24, {"preset": 24})
+    assert everything["fitted"]["mape"] < everything["prior"]["mape"] or everything["prior"]["mape"] < 0.2
+    assert "| all | 24 |" in (tmp_path / "accuracy.md").read_text()
+
+
+def test_a_record_needs_held_out_predictions(tmp_path: Path) -> None:
+    path = many_runs(tmp_path)
+    assert "--held-out" in str(refusal("--cases", str(path), "--intervals", "i.yaml"))
+    assert "--calibration" in str(refusal("--cases", str(path), "--held-out", "--calibration", "c.yaml"))
 
 
 def test_a_named_stack_stands_for_unknown_software(tmp_path: Path) -> None:
