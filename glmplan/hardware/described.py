@@ -25,7 +25,8 @@ def described_cluster(
     """A cluster of ``num_nodes`` equal nodes on one non-blocking network.
 
     Bandwidths are one direction. ``scale_up_bytes_per_s`` replaces the device's own (an export variant, a bridge);
-    ``matmul_derate`` is what its matmuls take beside those of the device's tables; ``without_scale_up`` leaves the peers to PCI Express. ``network_link`` gives the latency of a network step.
+    ``matmul_derate`` is what its matmuls take beside those of the device's tables.
+    ``without_scale_up`` leaves the peers to PCI Express. ``network_link`` gives the latency of a network step.
     Raises InputError for an unknown device or link.
     """
     known = load_device(device)
