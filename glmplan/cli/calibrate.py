@@ -48,6 +48,27 @@ def command(
     glmplan calibrate --cases published --stack llm-foundry --device h100-sxm-80gb -o foundry.yaml
     glmplan calibrate --cases published --all -o calibrations
     """
+    names = (*cases, *more_cases)
+    if not names:
+        raise InputError("calibrate: give --cases FILE... with measurements (.jsonl, run folders, or 'published')")
+    if all_groups:
+        if stack or device or leave_one_source_out:
+            raise InputError("calibrate: --all takes every stack and device; leave out --stack, --device")
+        _calibrate_all(names, cluster, output, output_format)
+        return
+    _calibrate_group(names, stack, device, cluster, output, output_format, leave_one_source_out=leave_one_source_out)
+
+
+def _calibrate_group(
+    names: tuple[str, ...],
+    stack: str | None,
+    device: str | None,
+    cluster: str | None,
+    output: str,
+    output_format: str,
+    *,
+    leave_one_source_out: bool,
+) -> None:
     from pathlib import Path
 
     from glmplan.documents import write_text, yaml_text
@@ -58,14 +79,6 @@ def command(
     from glmplan.validation.estimator import CostModelEstimator
     from glmplan.validation.outcome import usable_cases
 
-    names = (*cases, *more_cases)
-    if not names:
-        raise InputError("calibrate: give --cases FILE... with measurements (.jsonl, run folders, or 'published')")
-    if all_groups:
-        if stack or device or leave_one_source_out:
-            raise InputError("calibrate: --all takes every stack and device; leave out --stack, --device")
-        _calibrate_all(names, cluster, output, output_format)
-        return
     if stack is not None:
         load_stack(stack)
     usable, skipped = usable_cases(read_cases(case_files(names)), cluster=cluster)
