@@ -98,3 +98,8 @@ class StepEstimate(_Record):
         """As ``torch.cuda.max_memory_reserved`` counts: the device's capacity is its limit."""
         room = max(self.memory_capacity_bytes - self.memory.reserve_bytes, self.allocated_memory_bytes)
         return min(self.allocated_memory_bytes + self.cached_memory_bytes, room)
+
+    @property
+    def device_memory_bytes(self) -> float:
+        """As nvidia-smi counts: with the context and whatever else lies outside the allocator."""
+        return self.reserved_memory_bytes + self.memory.reserve_bytes

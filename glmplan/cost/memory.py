@@ -42,37 +42,6 @@ class KeptBytes:
     """What the block holds while it is recomputed and run backward, beyond ``kept``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeakMemory:
-    """What a rank holds at its fullest, over layouts."""
-
-    parts: dict[str, Floats]
-    """The names of PARTS -> bytes. All but ``reserve_bytes`` is what the framework's allocator has handed out."""
-    cached_bytes: Floats
-    """What the caching allocator holds on top, and gives back when memory is short."""
-
-    @property
-    def allocated_bytes(self) -> Floats:
-        """As ``torch.cuda.max_memory_allocated`` counts."""
-        return self.needed_bytes - self.parts["reserve_bytes"]
-
-    @property
-    def needed_bytes(self) -> Floats:
-        """What must fit: the allocations, and what lies outside the allocator."""
-        return np.asarray(sum(self.parts.values()))
-
-    def reserved_bytes(self, capacity_bytes: float) -> Floats:
-        """As ``torch.cuda.max_memory_reserved`` counts: the card's capacity is its limit."""
-        return np.minimum(self.allocated_bytes + self.cached_bytes, self._room(capacity_bytes))
-
-    def device_bytes(self, capacity_bytes: float) -> Floats:
-        """As nvidia-smi counts: with the context and whatever else lies outside the allocator."""
-        return self.reserved_bytes(capacity_bytes) + self.parts["reserve_bytes"]
-
-    def _room(self, capacity_bytes: float) -> Floats:
-        return np.maximum(capacity_bytes - self.parts["reserve_bytes"], self.allocated_bytes)
-
-
 def kept_bytes(rank_block: RankBlock, recompute: npt.NDArray[np.int64]) -> KeptBytes:
     """Korthikanti 2022 (arXiv:2205.05198, table 2) with the bytes of each operation instead of a formula per model."""
     everything = np.asarray(rank_block.kept_bytes, dtype=float)
@@ -84,6 +53,11 @@ def kept_bytes(rank_block: RankBlock, recompute: npt.NDArray[np.int64]) -> KeptB
     return KeptBytes(kept=kept, working=everything - kept)
 
 
+def needed_bytes(memory: dict[str, Floats]) -> Floats:
+    """What must fit on the device: the sum of PARTS."""
+    return np.asarray(sum(memory[name] for name in PARTS))
+
+
 def memory_parts(
     table: LayoutTable,
     job: TrainingJob,
@@ -93,26 +67,8 @@ def memory_parts(
     kept: dict[BlockKind, KeptBytes],
     element_bytes: float,
 ) -> dict[str, Floats]:
-    """Bytes by part at the peak, and ``cached_bytes``, which is none of the parts. Arrays over layouts."""
-    peak = peak_memory(table, job, stack, stages, shards, kept, element_bytes)
-    return peak.parts | {"cached_bytes": peak.cached_bytes}
-
-
-def needed_bytes(memory: dict[str, Floats]) -> Floats:
-    """What must fit on the device: the sum of PARTS."""
-    return np.asarray(sum(memory[name] for name in PARTS))
-
-
-def peak_memory(
-    table: LayoutTable,
-    job: TrainingJob,
-    stack: Stack,
-    stages: Stages,
-    shards: StateShards,
-    kept: dict[BlockKind, KeptBytes],
-    element_bytes: float,
-) -> PeakMemory:
-    """The fullest stage at its fullest moment. Arrays over layouts.
+    """Bytes by part on the fullest stage at its fullest moment, and ``cached_bytes``, which is none of the parts:
+    what the caching allocator holds on top, and gives back when memory is short. Arrays over layouts.
 
     Three moments can be the peak. *Loss*: all activations, and the logits. *Backward*: the activations, and what the
     layer that is run backward needs. *End*: the gradients are complete, the activations gone. Gradients that the
@@ -132,7 +88,7 @@ def peak_memory(
     passing = sum(at_peak[name] for name in PASSING_PARTS)
     late = gradients[peak % 3, rows] - at_peak["gradients_bytes"]
     cached = policy.cached + policy.fragmentation_fraction * passing + late
-    return PeakMemory(parts=at_peak, cached_bytes=np.asarray(cached))
+    return at_peak | {"cached_bytes": np.asarray(cached)}
 
 
 def _resident(

@@ -98,7 +98,3 @@ class Device(Record):
                 f"device {self.name}: no peak is known for {precision.value}; it has {', '.join(self.peak_flops)}"
             )
         return float(fact.value)
-
-    def supports(self, precision: Precision) -> bool:
-        """Whether a peak for ``precision`` is known."""
-        return PEAK_KEY[precision] in self.peak_flops

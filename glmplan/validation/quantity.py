@@ -49,7 +49,7 @@ class MemoryQuantity:
             case "reserved":
                 held = estimate.reserved_memory_bytes
             case "device":
-                held = estimate.reserved_memory_bytes + estimate.memory.reserve_bytes
+                held = estimate.device_memory_bytes
         return held / GIB_BYTES
 
 

@@ -199,7 +199,9 @@ def _references(document: dict[str, Any]) -> str:
         for row in (*document["time"], *document["memory"])
         for item in row["references"]
     }
-    return "Published for the same measurements:\n\n" + "\n".join(sorted(said))
+    return "For comparison, errors that others have on these sets, or on larger ones that hold them:\n\n" + "\n".join(
+        sorted(said)
+    )
 
 
 def _not_fitting(document: dict[str, Any]) -> str:
