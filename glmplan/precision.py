@@ -16,6 +16,31 @@ class Precision(StrEnum):
     NVFP4 = "nvfp4"
 
 
+class Recipe(StrEnum):
+    """How tensors are scaled before an 8- or 4-bit matmul: how many elements share a scale, and where it comes from."""
+
+    DELAYED = "delayed"
+    """One scale a tensor, from the maxima of earlier steps (Micikevicius 2022, arXiv:2209.05433, section 4.3)."""
+    TENSORWISE = "tensorwise"
+    """One scale a tensor, from its own maximum; also called current or dynamic scaling."""
+    ROWWISE = "rowwise"
+    """One scale a row, and one a column for the other orientation."""
+    BLOCKWISE = "blockwise"
+    """One scale for 1 x 128 activations or 128 x 128 weights (DeepSeek-V3, arXiv:2412.19437, section 3.3)."""
+    MXFP8 = "mxfp8"
+    """One power of two for 32 elements, in each orientation (OCP MX specification 1.0)."""
+    NVFP4 = "nvfp4"
+    """One 8-bit scale for 16 elements and one for the tensor (NVIDIA 2025, arXiv:2509.25149)."""
+
+
+RECIPES: dict[Precision, tuple[Recipe, ...]] = {
+    Precision.FP8: (Recipe.DELAYED, Recipe.TENSORWISE, Recipe.ROWWISE),
+    Precision.FP8_BLOCKWISE: (Recipe.BLOCKWISE,),
+    Precision.MXFP8: (Recipe.MXFP8,),
+    Precision.NVFP4: (Recipe.NVFP4,),
+}
+"""Recipes that a format is trained with; the other formats need none."""
+
 BYTES_PER_ELEMENT: dict[Precision, float] = {
     Precision.FP32: 4.0,
     Precision.TF32: 4.0,
@@ -45,5 +70,17 @@ def activation_precision(precision: Precision) -> Precision:
 
     Source: Transformer Engine's and torchao's training recipes quantise the operands of matmuls only.
     """
-    low_bit = {Precision.FP8, Precision.FP8_BLOCKWISE, Precision.MXFP8, Precision.NVFP4}
-    return Precision.BF16 if precision in low_bit else precision
+    return Precision.BF16 if precision in RECIPES else precision
+
+
+def recipe_of(precision: Precision, chosen: Recipe | None, default: Recipe) -> Recipe | None:
+    """The recipe of ``precision``: ``chosen``, else ``default``, where it has several; None where it needs none.
+
+    >>> recipe_of(Precision.MXFP8, None, Recipe.DELAYED).value
+    'mxfp8'
+    """
+    possible = RECIPES.get(precision, ())
+    if not possible:
+        return None
+    wanted = default if chosen is None else chosen
+    return wanted if wanted in possible else possible[0]

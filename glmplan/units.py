@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _DECIMAL = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
+_COUNTS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 # A comma only separates thousands: "1,5 GiB" is refused, not read as 15 GiB.
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*)"
 _PATTERN = re.compile(rf"^\s*([+-]?{_WHOLE}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|[+-]?\.[0-9]+)\s*(\S.*?)?\s*$")
@@ -83,6 +84,19 @@ def parse_quantity(text: object, dimension: Dimension) -> float:
     if value < 0 and not dimension.allow_negative:
         raise ValueError(f"must not be negative; got {text!r}")
     return value
+
+
+def parse_count(text: str) -> float:
+    """A number that may end in K, M, B or T, such as ``300B`` or ``15T``. Raises ValueError.
+
+    >>> parse_count("15T")
+    15000000000000.0
+    """
+    number, scale = (text[:-1], _COUNTS[text[-1].upper()]) if text[-1:].upper() in _COUNTS else (text, 1.0)
+    try:
+        return float(number) * scale
+    except ValueError:
+        raise ValueError(f"expected a number such as 300B or 15T; got {text!r}") from None
 
 
 def format_quantity(value: float, unit: str, *, digits: int = 4, binary: bool = False) -> str:

@@ -46,13 +46,12 @@ def model_flops_per_token(
     ``seq_len``) is spread over the decoder's. The head is counted at every token, also for an encoder.
     """
     pair = 2.0 * arch.heads * (2 * arch.head_dim if arch.mla is None else arch.mla.qk_head_dim + arch.mla.v_head_dim)
-    keys = attended_keys(seq_len, window=arch.sliding_window, halved=causal_half and arch.causal)
-    mlp = arch.moe_layers * _expert_mlp_weights(arch) + (arch.total_layers - arch.moe_layers) * _mlp_weights(
-        arch, arch.ffn_hidden
-    )
+    keys = mean_attended_keys(arch, seq_len, halved=causal_half and arch.causal)
+    layers, expert_layers = arch.total_layers + arch.mtp_layers, arch.moe_layers + arch.mtp_expert_layers
+    mlp = expert_layers * _expert_mlp_weights(arch) + (layers - expert_layers) * _mlp_weights(arch, arch.ffn_hidden)
     if arch.decoder_layers == 0:
-        weights = float(arch.layers * _attention_weights(arch) + mlp)
-        scores = arch.layers * pair * keys
+        weights = float(layers * _attention_weights(arch) + mlp + arch.mtp_layers * 2 * arch.hidden**2)
+        scores = layers * pair * keys
     else:
         source_len = seq_len if encoder_seq_len is None else encoder_seq_len
         ratio = source_len / seq_len
@@ -61,7 +60,7 @@ def model_flops_per_token(
         weights = ratio * arch.layers * one_layer + arch.decoder_layers * (one_layer + cross)
         source_keys = attended_keys(source_len, window=arch.sliding_window, halved=False)
         scores = pair * (ratio * arch.layers * source_keys + arch.decoder_layers * (keys + source_len))
-    head = arch.hidden * (arch.vocab + arch.hidden * arch.bert_heads)
+    head = arch.hidden * (arch.vocab * (1 + arch.mtp_layers) + arch.hidden * arch.bert_heads)
     return ModelFlops(
         matmul=_FORWARD_AND_BACKWARD * 2.0 * weights,
         attention=_FORWARD_AND_BACKWARD * scores,
@@ -77,6 +76,13 @@ def attended_keys(seq_len: int, *, window: int, halved: bool) -> float:
     """
     width = min(seq_len, window) if window else seq_len
     return width - width * width / (2 * seq_len) if halved else float(width)
+
+
+def mean_attended_keys(arch: Architecture, seq_len: int, *, halved: bool) -> float:
+    """``attended_keys`` over the layers of ``arch``, of which some may attend within a window and some to all."""
+    windowed = attended_keys(seq_len, window=arch.sliding_window, halved=halved)
+    everything = attended_keys(seq_len, window=0, halved=halved)
+    return arch.windowed_share * windowed + (1.0 - arch.windowed_share) * everything
 
 
 def _attention_weights(arch: Architecture) -> int:

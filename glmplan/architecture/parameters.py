@@ -46,7 +46,7 @@ class ParameterCounts:
     shared_experts: int
     norms: int
     head: int
-    """Vocabulary projection (0 if tied), and BERT's heads."""
+    """Vocabulary projection (0 if tied), BERT's heads, and the projections of multi-token prediction."""
     routed_experts_active: int
     """Of ``routed_experts``, those that one token visits. Not a further kind."""
 
@@ -85,21 +85,20 @@ def parameter_counts(arch: Architecture) -> ParameterCounts:
     """Parameters of ``arch``, by kind, biases included."""
     layer = layer_parameters(arch)
     stacks = 2 if arch.decoder_layers else 1
-    outer_norms = arch.embedding_norm + stacks * arch.final_norm
-    moe = arch.moe
-    routed = arch.moe_layers * layer.routed_experts
+    # a multi-token-prediction module norms its two inputs and its output
+    outer_norms = arch.embedding_norm + stacks * arch.final_norm + 3 * arch.mtp_layers
+    moe, layers, expert_layers = arch.moe, arch.total_layers + arch.mtp_layers, arch.moe_layers + arch.mtp_expert_layers
+    routed = expert_layers * layer.routed_experts
     return ParameterCounts(
         embedding=(arch.vocab + arch.token_types) * arch.hidden,
         position=arch.learned_positions * arch.hidden + stacks * arch.relative_position_buckets * arch.heads,
-        attention=arch.total_layers * layer.attention,
+        attention=layers * layer.attention,
         cross_attention=arch.decoder_layers * layer.cross_attention,
-        dense_mlp=(arch.total_layers - arch.moe_layers) * layer.dense_mlp,
-        router=arch.moe_layers * layer.router,
+        dense_mlp=(layers - expert_layers) * layer.dense_mlp,
+        router=expert_layers * layer.router,
         routed_experts=routed,
-        shared_experts=arch.moe_layers * layer.shared_experts,
-        norms=arch.total_layers * layer.norms
-        + arch.decoder_layers * layer.cross_norms
-        + outer_norms * _norm(arch, arch.hidden),
+        shared_experts=expert_layers * layer.shared_experts,
+        norms=layers * layer.norms + arch.decoder_layers * layer.cross_norms + outer_norms * _norm(arch, arch.hidden),
         head=_head(arch),
         routed_experts_active=0 if moe is None else routed // moe.experts * moe.top_k,
     )
@@ -150,6 +149,7 @@ def _layer_norms(arch: Architecture) -> int:
 
 def _head(arch: Architecture) -> int:
     projection = 0 if arch.tied_embeddings else arch.vocab * arch.hidden
+    projection += arch.mtp_layers * 2 * arch.hidden**2
     if not arch.bert_heads:
         return projection
     square = arch.hidden * (arch.hidden + 1)

@@ -113,6 +113,13 @@ class Architecture(_Record):
     """BERT's training heads: pooler, next-sentence classifier, and a dense layer with norm before the vocabulary."""
     sliding_window: _Count = 0
     """Tokens a position attends to; 0 means all."""
+    full_attention_every: _Count = 0
+    """With a sliding window: each so-many-th layer attends to all tokens (gpt-oss: 2, Gemma 3: 6); 0: none does."""
+    clamped_activation: bool = False
+    """Both inputs of a gated activation are clamped first (gpt-oss, ``swiglu_limit``)."""
+    mtp_layers: _Count = 0
+    """Multi-token-prediction modules trained beside the model: each a projection of two widths to one, a layer, and
+    the shared head once more (DeepSeek-V3, arXiv:2412.19437, section 2.2)."""
     mla: LatentAttention | None = None
     moe: MixtureOfExperts | None = None
     rope_theta: float = Field(default=10000.0, gt=0, allow_inf_nan=False)
@@ -131,6 +138,10 @@ class Architecture(_Record):
             raise ValueError(f"moe.dense_layers: must be less than layers {self.layers}; got {self.moe.dense_layers}")
         if self.decoder_layers and (self.moe is not None or self.mla is not None):
             raise ValueError("moe and mla: are for decoders and encoders; an encoder-decoder has neither")
+        if self.full_attention_every and not self.sliding_window:
+            raise ValueError("full_attention_every: needs sliding_window; without one every layer attends to all")
+        if self.mtp_layers and self.family != "decoder":
+            raise ValueError("mtp_layers: multi-token prediction is for decoders; use 0")
         if self.mla is not None and self.qk_norm:
             raise ValueError("qk_norm: latent attention has its own norms; use false with mla")
         return self
@@ -141,8 +152,21 @@ class Architecture(_Record):
         return 0 if self.moe is None else self.layers - self.moe.dense_layers
 
     @property
+    def mtp_expert_layers(self) -> int:
+        """Multi-token-prediction modules whose MLP is a set of experts."""
+        return 0 if self.moe is None else self.mtp_layers
+
+    @property
+    def windowed_share(self) -> float:
+        """Share of the layers that attend within the sliding window."""
+        if not self.sliding_window:
+            return 0.0
+        full = self.layers // self.full_attention_every if self.full_attention_every else 0
+        return 1.0 - full / self.layers
+
+    @property
     def total_layers(self) -> int:
-        """Encoder plus decoder layers."""
+        """Encoder plus decoder layers, without multi-token prediction."""
         return self.layers + self.decoder_layers
 
     @property

@@ -5,7 +5,7 @@ Where both devices' sustained share of peak is known, a larger one counts as a h
 each device and format.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,13 +21,19 @@ from glmplan.software.stack import Kernels
 
 TABLE_FORMATS: dict[Precision, tuple[str, ...]] = {
     Precision.FP8: ("fp8",),
-    Precision.FP8_BLOCKWISE: ("fp8_block", "fp8"),
+    Precision.FP8_BLOCKWISE: ("fp8-blockwise", "fp8"),
     Precision.MXFP8: ("fp8",),
     Precision.NVFP4: ("nvfp4",),
     Precision.TF32: ("tf32",),
 }
 """Names of the measured tables that serve a precision, best first; others are called as the precision itself."""
 
+TABLE_QUANTISING_BYTES = {"fp8": 5.5, "fp8-blockwise": 11.0, "nvfp4": 4.0}
+"""What the files' calls move to quantise the left operand, in bytes for each of its elements at the full bandwidth:
+seconds grow with the elements of the left operand at any number of columns. Read off the tables themselves (products of
+1,024 to 6,144 columns, continued to none): fp8 4.2 to 6.3, blockwise 9.4 to 13.4, nvfp4 3.2 to 4.0 by device."""
+ROW_MAJOR_ONLY = ("Hopper", "Ada")
+"""Architectures whose 8-bit matmuls take row-major operands only (Transformer Engine, performance considerations)."""
 SUSTAINED_MATMUL = "measured_big_gemm_median_frac_of_peak"
 """Figure of a device profile: median share of peak of large products."""
 SUSTAINED_ATTENTION = "measured_attn_fwd_causal_frac_of_peak"
@@ -72,6 +78,7 @@ def model_of(device: Device, measured: MeasuredTables, precision: Precision, ker
     bandwidth = device.memory_bandwidth_bytes_per_s
     residual, grade = _matmul_residual(measured, precision, rates(device, precision, SUSTAINED_MATMUL))
     forward, ratio = _attention_surfaces(measured, activation, rates(device, activation, SUSTAINED_ATTENTION))
+    plain = None if activation is precision else model_of(device, measured, activation, kernels)
     return DeviceModel(
         peak_flops_per_s=peak,
         attention_peak_flops_per_s=attention_peak,
@@ -84,6 +91,8 @@ def model_of(device: Device, measured: MeasuredTables, precision: Precision, ker
         copy_rate=_copy_rate(measured),
         kernels=kernels,
         grade=grade,
+        transposes=any(name in device.architecture for name in ROW_MAJOR_ONLY),
+        plain=plain,
     )
 
 
@@ -95,6 +104,13 @@ def matmul_residuals(table: MatmulTable, lender: Rates, device: Rates, operand_b
 
     residual = table.seconds / ideal_s(lender, lender.peak_flops_per_s)
     return residual * ideal_s(device, reached_peak(lender, device)) / ideal_s(device, device.peak_flops_per_s)
+
+
+def without_quantising(table: MatmulTable, bandwidth_bytes_per_s: float) -> MatmulTable:
+    """The products of a file alone, without quantising their left operand; at least half of what was measured."""
+    bytes_ = TABLE_QUANTISING_BYTES.get(table.dtype, 0.0)
+    quantising_s = bytes_ * table.m.astype(float) * table.k / bandwidth_bytes_per_s
+    return replace(table, seconds=np.maximum(table.seconds - quantising_s, table.seconds / 2.0))
 
 
 def attention_residuals(
@@ -130,6 +146,8 @@ def _matmul_residual(measured: MeasuredTables, precision: Precision, device: Rat
             continue
         borrowed = table.grade != "measured"
         lender = rates(load_device(table.device), precision, SUSTAINED_MATMUL) if borrowed else device
+        if not own:
+            table = without_quantising(table, lender.bandwidth_bytes_per_s)
         residuals = matmul_residuals(table, lender, device, BYTES_PER_ELEMENT[precision])
         return surface((table.m, table.n, table.k), np.maximum(residuals, 1e-3), calm=not own), table.grade
     return None, "assumed"

@@ -9,11 +9,20 @@ class Grade(StrEnum):
     """How well a prediction is supported, best first."""
 
     CALIBRATED = "calibrated"
-    """This device and this software stack were measured."""
+    """This device and this software stack were measured together."""
     TRANSFERRED = "transferred"
-    """The same device, or the same stack, was measured, not both together."""
+    """Kernels of this device or of its generation were measured; this stack on it was not."""
     DATASHEET = "datasheet"
-    """Neither was measured."""
+    """Neither: kernels of another generation, scaled by the datasheets, or a flat share of the peak."""
+
+
+class MemoryVerdict(StrEnum):
+    """Whether a layout fits in the device's memory, seen with the error bar of its peak."""
+
+    WITH_MARGIN = "fits with the whole error bar"
+    LIKELY = "fits, but the error bar reaches beyond the device's memory"
+    UNLIKELY = "does not fit, but may: the device's memory lies inside the error bar"
+    NOT = "does not fit, and the error bar leaves no doubt"
 
 
 class _Record(BaseModel):
@@ -34,6 +43,10 @@ class TimeBreakdown(_Record):
     pipeline_bubble_s: float
     data_parallel_s: float
     """Exposed gradient reduction and parameter gathering."""
+    straggler_s: float = 0.0
+    """Waits for the slowest of all devices."""
+    offload_s: float = 0.0
+    """Waits for what travels between device and host, where a layout offloads."""
     optimizer_s: float
     other_s: float
     """Fixed cost of a step in this software stack: data, logging, synchronisation."""
@@ -76,8 +89,12 @@ class StepEstimate(_Record):
     """Model FLOPs of one step, over all devices."""
     peak_memory_bytes: float
     """Per device, the fullest one: what must fit."""
+    peak_memory_low90_bytes: float
+    peak_memory_high90_bytes: float
     cached_memory_bytes: float = 0.0
     """What the allocator is expected to hold on top, and gives back when memory is short."""
+    host_memory_bytes: float = 0.0
+    """What one device's rank has in the memory of its host, where a layout offloads."""
     memory_capacity_bytes: float
     memory: MemoryBreakdown
     time: TimeBreakdown
@@ -85,8 +102,22 @@ class StepEstimate(_Record):
     usd_per_hour: float | None = None
     """Of all devices together; None where no price is known."""
     usd_per_billion_tokens: float | None = None
+    usd_per_billion_tokens_low90: float | None = None
+    """Money and days move with the step time; their interval is its."""
+    usd_per_billion_tokens_high90: float | None = None
     train_days: float | None = None
     """Days to train the job's tokens without failures; None where no token count is given."""
+    train_low90_days: float | None = None
+    train_high90_days: float | None = None
+
+    @property
+    def memory_verdict(self) -> MemoryVerdict:
+        """Whether the layout fits, with or without its error bar."""
+        if self.peak_memory_bytes <= self.memory_capacity_bytes:
+            sure = self.peak_memory_high90_bytes <= self.memory_capacity_bytes
+            return MemoryVerdict.WITH_MARGIN if sure else MemoryVerdict.LIKELY
+        possible = self.peak_memory_low90_bytes <= self.memory_capacity_bytes
+        return MemoryVerdict.UNLIKELY if possible else MemoryVerdict.NOT
 
     @property
     def allocated_memory_bytes(self) -> float:

@@ -5,17 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from glmplan.layout.parallel_layout import RECOMPUTES, LayoutTable, Recompute, Sharding
 from glmplan.layout.partition import RankBlock
-from glmplan.layout.pipeline_parallel import Stages, in_flight
-from glmplan.layout.placement import is_sharding
-from glmplan.layout.state_shards import ShardDivisors, StateShards, shard_divisors
-from glmplan.layout.tensor_parallel import sequence_divisor
+from glmplan.layout.rank_memory import RankMemory, RankState, Transients
+from glmplan.layout.stages import Stages
 from glmplan.precision import Precision
 from glmplan.software.stack import Stack
 from glmplan.workload.graph import LAYER_KINDS, BlockKind
 from glmplan.workload.job import TrainingJob
-from glmplan.workload.optimizer_state import STATE_BYTES
+from glmplan.workload.optimizer_state import MAIN_BYTES, STATE_BYTES
 
 Floats = npt.NDArray[np.float64]
 PARTS = (
@@ -35,22 +32,30 @@ PASSING_PARTS = ("gathered_parameters_bytes", "activations_bytes", "loss_bytes",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptBytes:
-    """Bytes that one block keeps for the backward pass of one micro-batch, under each row's recomputation."""
+    """Bytes that one block keeps for the backward pass of one micro-batch, by what of it is repeated."""
 
-    kept: Floats
-    working: Floats
-    """What the block holds while it is recomputed and run backward, beyond ``kept``."""
+    everything: Floats
+    """Nothing is repeated."""
+    selectively: Floats
+    """Some operations are."""
+    entry: Floats
+    """All are: the block's input."""
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "KeptBytes":
+        """Those of the layouts at ``rows``."""
+        return KeptBytes(everything=self.everything[rows], selectively=self.selectively[rows], entry=self.entry[rows])
 
 
-def kept_bytes(rank_block: RankBlock, recompute: npt.NDArray[np.int64]) -> KeptBytes:
+def kept_bytes(rank_block: RankBlock) -> KeptBytes:
     """Korthikanti 2022 (arXiv:2205.05198, table 2) with the bytes of each operation instead of a formula per model."""
     everything = np.asarray(rank_block.kept_bytes, dtype=float)
     if rank_block.block.kind not in LAYER_KINDS:
-        return KeptBytes(kept=everything, working=np.zeros_like(everything))
-    some, entry = np.asarray(rank_block.selective_bytes), np.asarray(rank_block.input_bytes)
-    selective, full = (recompute == RECOMPUTES.index(kind) for kind in (Recompute.SELECTIVE, Recompute.FULL))
-    kept = np.where(full, entry, np.where(selective, some, everything))
-    return KeptBytes(kept=kept, working=everything - kept)
+        return KeptBytes(everything=everything, selectively=everything, entry=everything)
+    return KeptBytes(
+        everything=everything,
+        selectively=np.asarray(rank_block.selective_bytes, dtype=float),
+        entry=np.asarray(rank_block.input_bytes, dtype=float),
+    )
 
 
 def needed_bytes(memory: dict[str, Floats]) -> Floats:
@@ -59,73 +64,90 @@ def needed_bytes(memory: dict[str, Floats]) -> Floats:
 
 
 def memory_parts(
-    table: LayoutTable,
-    job: TrainingJob,
-    stack: Stack,
-    stages: Stages,
-    shards: StateShards,
-    kept: dict[BlockKind, KeptBytes],
-    element_bytes: float,
+    held: RankMemory, job: TrainingJob, stack: Stack, kept: dict[BlockKind, KeptBytes], element_bytes: float
 ) -> dict[str, Floats]:
-    """Bytes by part on the fullest stage at its fullest moment, and ``cached_bytes``, which is none of the parts:
-    what the caching allocator holds on top, and gives back when memory is short. Arrays over layouts.
+    """Bytes by part on the fullest stage at its fullest moment. Arrays over layouts.
+
+    None of the parts are ``cached_bytes``, what the caching allocator holds on top and gives back when memory is short,
+    and ``host_bytes``, what one rank has in the host's memory.
 
     Three moments can be the peak. *Loss*: all activations, and the logits. *Backward*: the activations, and what the
     layer that is run backward needs. *End*: the gradients are complete, the activations gone. Gradients that the
     stack allocates as they come do not stand beside the activations of a step's only micro-batch; the allocator has
     to find room for them nevertheless, which ``cached_bytes`` counts.
     """
-    policy, by = stack.memory, shard_divisors(table)
-    gradients = _gradient_bytes(job, stack) * (shards.dense / by.gradients + shards.experts / by.expert_gradients)
-    parts = _resident(job, stack, shards, by, element_bytes)
-    parts |= _passing(table, job, stack, stages, shards, kept, element_bytes)
-    early = gradients * np.where((table.grad_accum > 1) | policy.preallocates_gradients, 1.0, 0.0)
-    parts["gradients_bytes"] = np.stack([early, early, gradients])
-    total = np.where(stages.exists, sum(parts.values()), -1.0)  # [moment, stage, layout]
-    peak = np.argmax(total.reshape(9, len(table)), axis=0)
-    rows = np.arange(len(table))
-    at_peak = {name: np.broadcast_to(parts[name], total.shape).reshape(9, len(table))[peak, rows] for name in PARTS}
-    passing = sum(at_peak[name] for name in PASSING_PARTS)
-    late = gradients[peak % 3, rows] - at_peak["gradients_bytes"]
+    policy, (num_stages, num_layouts) = stack.memory, held.in_flight.shape
+    gradients = _gradient_bytes(job, stack) * held.state.graded
+    parts = moment_parts(held, job, stack, kept, element_bytes)
+    total = np.where(held.stages.exists, sum(parts.values()), -1.0)  # [moment, stage, layout]
+    peak = np.argmax(total.reshape(3 * num_stages, num_layouts), axis=0)
+    rows = np.arange(num_layouts)
+
+    def at_peak(values: Floats) -> Floats:
+        return np.asarray(np.broadcast_to(values, total.shape).reshape(3 * num_stages, num_layouts)[peak, rows])
+
+    found = {name: at_peak(parts[name]) for name in PARTS}
+    passing = sum(found[name] for name in PASSING_PARTS)
+    late = gradients[peak % num_stages, rows] - found["gradients_bytes"]
     cached = policy.cached + policy.fragmentation_fraction * passing + late
-    return at_peak | {"cached_bytes": np.asarray(cached)}
+    return found | {"cached_bytes": np.asarray(cached), "host_bytes": _host_bytes(held, job, kept, element_bytes)}
 
 
-def _resident(
-    job: TrainingJob, stack: Stack, shards: StateShards, by: ShardDivisors, element_bytes: float
+def moment_parts(
+    held: RankMemory, job: TrainingJob, stack: Stack, kept: dict[BlockKind, KeptBytes], element_bytes: float
 ) -> dict[str, Floats]:
+    """Bytes by part at the three moments (loss, backward, end), which broadcast to ``[moments, stages, layouts]``."""
+    gradients = _gradient_bytes(job, stack) * held.state.graded
+    early = gradients * np.where(held.accumulates | stack.memory.preallocates_gradients, 1.0, 0.0)
+    parts = _resident(job, stack, held.state, element_bytes) | _passing(held, job, stack, kept, element_bytes)
+    return parts | {"gradients_bytes": np.stack([early, early, gradients])}
+
+
+def _resident(job: TrainingJob, stack: Stack, state: RankState, element_bytes: float) -> dict[str, Floats]:
     """What is held throughout, over stages and layouts."""
     policy = stack.memory
-    optimizer = shards.dense / by.optimizer + shards.experts / by.expert_optimizer
     return {
-        "parameters_bytes": _stored_bytes(stack, element_bytes)
-        * (shards.dense / by.parameters + shards.experts / by.expert_parameters),
-        "main_parameters_bytes": policy.main_parameter_bytes * optimizer,
-        "optimizer_bytes": STATE_BYTES[job.optimizer] * optimizer,
-        "reserve_bytes": np.full_like(optimizer, policy.reserve),
+        "parameters_bytes": np.where(state.hosted > 0, element_bytes, _stored_bytes(stack, element_bytes))
+        * state.stored,
+        "main_parameters_bytes": policy.main_parameter_bytes * state.updated,
+        "optimizer_bytes": _optimizer_bytes(job, stack) * state.updated,
+        "reserve_bytes": np.full_like(state.updated, policy.reserve),
     }
 
 
+def _optimizer_bytes(job: TrainingJob, stack: Stack) -> float:
+    """Of a parameter's optimizer state: as the optimizer defines it, or in the stack's own narrower format."""
+    own = stack.memory.optimizer_state_bytes
+    return STATE_BYTES[job.optimizer] if own is None else min(own, STATE_BYTES[job.optimizer])
+
+
 def _passing(
-    table: LayoutTable,
-    job: TrainingJob,
-    stack: Stack,
-    stages: Stages,
-    shards: StateShards,
-    kept: dict[BlockKind, KeptBytes],
-    element_bytes: float,
+    held: RankMemory, job: TrainingJob, stack: Stack, kept: dict[BlockKind, KeptBytes], element_bytes: float
 ) -> dict[str, Floats]:
     """What comes and goes, over moments, stages and layouts."""
-    stage_kept = _activations(table, stages, kept)
-    zero = np.zeros_like(stage_kept)
-    gathered = _gathered(table, stack, shards, element_bytes)
-    head_gradient, layer_gradient = _weight_gradients(table, job, stack, stages)
-    backward = zero + _workspace(table, job, kept, element_bytes) + layer_gradient
+    state, passing = held.state, held.transients
+    layers = _layer_activations(held.stages, kept) * held.in_flight
+    activations = _other_activations(held.stages, kept) * held.in_flight + _on_device(held, layers, kept)
+    zero = np.zeros_like(activations)
+    in_backward = (
+        state.gathered_in_backward * element_bytes
+        + state.gradients_computed * element_bytes
+        + state.gradients_reduced * stack.memory.reduced_gradient_bytes
+    )
+    heads = held.stages.counts[BlockKind.HEAD]
+    weight_bytes = stack.memory.weight_gradient_bytes
+    working = _repeated_bytes(held.stages, kept) + passing.widest_gradients * element_bytes
     return {
-        "activations_bytes": np.stack([stage_kept, stage_kept, zero]),
-        "gathered_parameters_bytes": np.stack([_ends(table, job, shards, element_bytes), gathered, gathered]),
-        "loss_bytes": np.stack([_loss(table, job, stack, stages), zero, zero]),
-        "workspace_bytes": np.stack([head_gradient, backward, zero]),
+        "activations_bytes": np.stack([activations, activations, zero]),
+        "gathered_parameters_bytes": np.stack([state.gathered_at_loss * element_bytes, in_backward, in_backward]),
+        "loss_bytes": np.stack([heads * _loss(passing, job, stack), zero, zero]),
+        "workspace_bytes": np.stack(
+            [
+                heads * passing.head_weights * weight_bytes,
+                zero + working + passing.widest_weights * weight_bytes,
+                zero,
+            ]
+        ),
     }
 
 
@@ -139,60 +161,77 @@ def _stored_bytes(stack: Stack, element_bytes: float) -> float:
     return element_bytes if stack.memory.main_parameter_bytes else stack.memory.parameter_bytes
 
 
-def _activations(table: LayoutTable, stages: Stages, kept: dict[BlockKind, KeptBytes]) -> Floats:
-    per_micro_batch = sum(counts * kept[kind].kept for kind, counts in stages.counts.items())
-    return np.asarray(per_micro_batch * in_flight(table, stages.position))
+def _layer_activations(stages: Stages, kept: dict[BlockKind, KeptBytes]) -> Floats:
+    """Of one micro-batch in the layers of each stage, for its backward pass."""
+    total = np.zeros(stages.exists.shape)
+    for kind, again in stages.repeated.items():
+        partly = stages.partly_repeated[kind]
+        total = total + (stages.counts[kind] - again - partly) * kept[kind].everything
+        total = total + partly * kept[kind].selectively + again * kept[kind].entry
+    return total
 
 
-def _layerwise(table: LayoutTable) -> npt.NDArray[np.bool_]:
-    return is_sharding(table, Sharding.ZERO3, Sharding.FSDP, Sharding.HSDP)
+def _other_activations(stages: Stages, kept: dict[BlockKind, KeptBytes]) -> Floats:
+    """The same outside the layers."""
+    others = [counts * kept[kind].everything for kind, counts in stages.counts.items() if kind not in stages.repeated]
+    return np.asarray(sum(others))
 
 
-def _ends(table: LayoutTable, job: TrainingJob, shards: StateShards, element_bytes: float) -> Floats:
-    """The head stays gathered from its forward to its backward pass, with the embedding where they are one matrix; of
-    a pipeline the whole stage does."""
-    ends = shards.ends if job.architecture.tied_embeddings else shards.ends / 2.0
-    held = np.where(table.pp > 1, shards.dense + shards.experts, ends)
-    return np.asarray(np.where(_layerwise(table), held * element_bytes, 0.0))
+def _on_device(held: RankMemory, layers: Floats, kept: dict[BlockKind, KeptBytes]) -> Floats:
+    """Of the activations ``layers`` what is on the device at once."""
+    if not np.isfinite(held.layers_on_device).any():
+        return layers
+    return np.minimum(layers, np.nan_to_num(held.layers_on_device, posinf=1e9) * _largest_kept(held.stages, kept))
 
 
-def _gathered(table: LayoutTable, stack: Stack, shards: StateShards, element_bytes: float) -> Floats:
-    """While a layer runs backward: the ends and two layers unsharded (one in use, one prefetched), and the gradients
-    of the largest unit, as they are computed and as they are reduced."""
-    policy = stack.memory
-    stage = shards.dense + shards.experts
-    unit = np.maximum(shards.largest_layer, shards.ends)
-    in_use = np.where(table.pp > 1, stage, np.minimum(shards.ends + 2 * shards.largest_layer, stage))
-    gradient = np.minimum(unit, stage) * (element_bytes + policy.reduced_gradient_bytes)
-    if not stack.support.reduces_each_micro_batch:
-        gradient = np.where(table.grad_accum > 1, stage * policy.reduced_gradient_bytes, gradient)
-    return np.asarray(np.where(_layerwise(table), in_use * element_bytes + gradient, 0.0))
+def _largest_kept(stages: Stages, kept: dict[BlockKind, KeptBytes]) -> Floats:
+    """Of one micro-batch in the layer that keeps most."""
+    largest = np.zeros(stages.exists.shape[1])
+    for kind, again in stages.all_repeated.items():
+        partly = stages.all_partly_repeated[kind]
+        whole = stages.all_counts[kind] - again - partly > 0
+        for present, each in (
+            (whole, kept[kind].everything),
+            (partly > 0, kept[kind].selectively),
+            (again > 0, kept[kind].entry),
+        ):
+            largest = np.maximum(largest, np.where(present, each, 0.0))
+    return largest
 
 
-def _loss(table: LayoutTable, job: TrainingJob, stack: Stack, stages: Stages) -> Floats:
-    """Logits, their fp32 copies, softmax and gradient, as far as they stand together, on the stage with the head."""
-    policy = stack.memory
-    logits = table.micro_batch * job.seq_len / table.cp * job.architecture.vocab / table.tp
+def sent_away_bytes(held: RankMemory, kept: dict[BlockKind, KeptBytes]) -> Floats:
+    """Activations of one micro-batch that leave each stage for the host, ``[stages, layouts]``."""
+    layers = _layer_activations(held.stages, kept)
+    return np.asarray(np.where(held.stages.exists, layers - _on_device(held, layers, kept), 0.0))
+
+
+def _host_bytes(held: RankMemory, job: TrainingJob, kept: dict[BlockKind, KeptBytes], element_bytes: float) -> Floats:
+    """Main parameters, optimizer state, gradients and activations of the fullest stage."""
+    state = held.state.hosted * (MAIN_BYTES + STATE_BYTES[job.optimizer] + element_bytes)
+    if np.isfinite(held.layers_on_device).any():
+        layers = _layer_activations(held.stages, kept) * held.in_flight
+        state = state + layers - _on_device(held, layers, kept)
+    return np.asarray(np.where(held.stages.exists, state, 0.0).max(axis=0))
+
+
+def _repeated_bytes(stages: Stages, kept: dict[BlockKind, KeptBytes]) -> Floats:
+    """Of the largest layer that is repeated: what it holds meanwhile beyond what it kept."""
+    largest = np.zeros(stages.exists.shape[1])
+    for kind, again in stages.all_repeated.items():
+        block = kept[kind]
+        partly = np.where(stages.all_partly_repeated[kind] > 0, block.everything - block.selectively, 0.0)
+        whole = np.where(again > 0, block.everything - block.entry, 0.0)
+        largest = np.maximum(largest, np.maximum(partly, whole))
+    return largest
+
+
+def _loss(passing: Transients, job: TrainingJob, stack: Stack) -> Floats:
+    """Logits, their fp32 copies, softmax and gradient, as far as they stand together, on the stage with the head.
+
+    A fused loss has them of so many tokens at a time that they are as many as the head's input has elements (Hsu 2024,
+    arXiv:2410.10989, section 3.2).
+    """
+    policy, arch = stack.memory, job.architecture
+    at_once = min(1.0, arch.hidden / arch.vocab) if stack.kernels.fused_loss else 1.0
     split = policy.logit_bytes if policy.split_logit_bytes is None else policy.split_logit_bytes
-    return np.asarray(stages.counts[BlockKind.HEAD] * logits * np.where(table.tp > 1, split, policy.logit_bytes))
-
-
-def _weight_gradients(table: LayoutTable, job: TrainingJob, stack: Stack, stages: Stages) -> tuple[Floats, Floats]:
-    """Of the head, and of a layer's largest matrix (gate and up are one), before they are added to their buffer."""
-    arch, each = job.architecture, stack.memory.weight_gradient_bytes / table.tp
-    gates = 2.0 if arch.gated_mlp else 1.0
-    head = stages.counts[BlockKind.HEAD] * arch.vocab * arch.hidden * each
-    layer = gates * arch.ffn_hidden * arch.hidden * each
-    return np.asarray(head), np.broadcast_to(layer, head.shape)
-
-
-def _workspace(table: LayoutTable, job: TrainingJob, kept: dict[BlockKind, KeptBytes], element_bytes: float) -> Floats:
-    """The layer being recomputed, and the gradients of its widest tensors."""
-    arch = job.architecture
-    working = np.zeros(len(table))
-    for block in kept.values():
-        working = np.maximum(working, block.working)
-    tokens = table.micro_batch * job.seq_len / table.cp
-    width = arch.ffn_hidden if arch.moe is None else max(arch.ffn_hidden, arch.moe.expert_ffn_hidden * arch.moe.top_k)
-    gradients = tokens * element_bytes * (2.0 * arch.hidden / sequence_divisor(table) + 2.0 * width / table.tp)
-    return np.asarray(working + gradients)
+    return np.asarray(at_once * passing.logits * np.where(passing.vocabulary_is_split, split, policy.logit_bytes))

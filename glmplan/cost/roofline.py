@@ -4,7 +4,8 @@ A matmul or attention takes its ideal time times the residual that the measured 
 was measured a flat share of the peak is assumed, and the estimate says so. ``device_surfaces`` makes a DeviceModel.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from glmplan.cost.interpolation import Floats, Surface
 from glmplan.software.stack import Kernels
 from glmplan.workload.operation import Attention, Matmul, Number, Stream
+from glmplan.workload.quantisation import quantisation_bytes
 
 ASSUMED_MATMUL_FRACTION = 0.65
 """Share of peak of large matmuls where no table exists: median over the devices with a table, 0.57 to 0.79."""
@@ -22,9 +24,14 @@ UNFUSED_ATTENTION_FRACTION = 0.45
 KERNEL_FLOOR_S = 1e-6
 """Of any kernel, whatever its shape. The fastest products of the tables take 1.9 to 4.6 us, part of which scales with
 the device: of 0, 1, 2 and 4 us this carries residuals from one device to the next with the smallest error."""
-MISALIGNED_HEAD_FACTOR = 4.0
+MISALIGNED_HEAD_FACTOR = 16.0
 """How much slower those products are when the head width is no multiple of 8: tensor cores need rows of 16 bytes, and
-without them an A100 has a quarter of the fp16 rate (78 against 312 TFLOP/s, A100 datasheet)."""
+without them products that accumulate in fp32 run at the rate of fp32 (A100 datasheet: 19.5 against 312 TFLOP/s)."""
+
+
+PASS_BANDWIDTH_FRACTION = 0.92
+"""Of memory bandwidth, what simple kernels over large tensors reach: 2.2 of 2.4 TB/s on an H100 (torchao,
+``roofline_utils.py``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,6 +55,10 @@ class DeviceModel:
     kernels: Kernels
     grade: str
     """measured, borrowed or assumed: the matmul table's."""
+    transposes: bool = False
+    """Matmuls at this precision take row-major operands only."""
+    plain: "DeviceModel | None" = None
+    """The device at the precision of activations, where matmuls have one of their own."""
 
     def matmul_s(self, m: Number, n: Number, k: Number, batch: Number = 1.0) -> Floats:
         """Seconds of ``batch`` products ``[m, k] @ [k, n]``."""
@@ -60,9 +71,37 @@ class DeviceModel:
 
     def matmul_passes_s(self, op: Matmul) -> tuple[Floats, Floats]:
         """Forward seconds, and input-gradient plus weight-gradient seconds: three different shapes."""
-        m, n, k = op.tokens, op.columns, op.depth
-        forward = self.matmul_s(m, n, k, op.batch)
-        return forward, self.matmul_s(m, k, n, op.batch) + self.matmul_s(k, n, m, op.batch)
+        quantisation = op.quantisation
+        if quantisation is None and self.plain is not None:
+            return self.plain.matmul_passes_s(op)
+        m, k = op.tokens, op.depth
+        forward = backward = np.asarray(0.0)
+        for share, times in Counter(op.parts).items():
+            n = op.columns * share
+            forward = forward + times * self.matmul_s(m, n, k, op.batch)
+            backward = backward + times * (self.matmul_s(m, k, n, op.batch) + self.matmul_s(k, n, m, op.batch))
+        if quantisation is None or self.plain is None:
+            return forward, backward
+        forward = forward * quantisation.kernels.forward_matmul_time
+        share = quantisation.layers_share
+        if share == 1.0:
+            return forward, backward
+        ahead, back = self.plain.matmul_passes_s(replace(op, quantisation=None))
+        return share * forward + (1.0 - share) * ahead, share * backward + (1.0 - share) * back
+
+    def summed_gradients_s(self, op: Matmul) -> Floats:
+        """Seconds of reading the input gradients of all but one of the matmul's parts, to add them up."""
+        return self.stream_s((len(op.parts) - 1.0) * op.tokens * op.batch * op.depth)
+
+    def quantisation_passes_s(self, op: Matmul) -> tuple[Floats, Floats]:
+        """Forward and backward seconds of quantising the operands of ``op``."""
+        moved = quantisation_bytes(op, transposes=self.transposes)
+        return self.pass_s(moved.forward), self.pass_s(moved.backward)
+
+    def pass_s(self, bytes_: Number) -> Floats:
+        """Seconds of a kernel of one pass, all of whose bytes are counted."""
+        reached = 1.0 if self.copy_rate is not None else PASS_BANDWIDTH_FRACTION
+        return np.asarray(self.transfer_s(bytes_) / reached)
 
     def attention_s(self, op: Attention) -> Floats:
         """Forward seconds of the attention core without its score traffic."""

@@ -82,6 +82,16 @@ class NamedFact:
     source: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """One device's share of its host's memory, and the way there. None: not known."""
+
+    copy_bytes_per_s: float
+    """Of copies between device and host, each direction."""
+    capacity_bytes: float | None
+    bandwidth_bytes_per_s: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cluster:
     """A cluster, resolved: what a plan is made for."""
@@ -113,6 +123,19 @@ class Cluster:
     def num_devices(self) -> int:
         """Devices of the whole cluster."""
         return self.devices_per_node * self.num_nodes
+
+    @property
+    def host(self) -> HostMemory | None:
+        """The host's memory, one device's share of it; None where a device has no memory apart from it, or no link."""
+        port, host = self.machine.host, self.node.host
+        if port is None or self.device.runtime == "cpu":
+            return None
+        share = self.node.devices.value
+        return HostMemory(
+            copy_bytes_per_s=port.copy_bytes_per_s,
+            capacity_bytes=None if host.memory is None else host.memory.value / share,
+            bandwidth_bytes_per_s=None if host.memory_bandwidth is None else host.memory_bandwidth.value / share,
+        )
 
     @property
     def max_devices(self) -> int:

@@ -1,6 +1,6 @@
 """A cluster from the few figures that a publication prints, where no profile describes the machine."""
 
-from glmplan.hardware.catalog import cluster_of, load_device
+from glmplan.hardware.catalog import cluster_of, load_device, load_node
 from glmplan.hardware.cluster import Cluster, ClusterProfile
 from glmplan.hardware.fact import Source
 from glmplan.units import exact_text
@@ -20,13 +20,15 @@ def described_cluster(
     without_scale_up: bool = False,
     network_link: str = "ib-ndr",
     matmul_derate: float = 1.0,
+    host_of: str | None = None,
     title: str = "",
 ) -> Cluster:
     """A cluster of ``num_nodes`` equal nodes on one non-blocking network.
 
     Bandwidths are one direction. ``scale_up_bytes_per_s`` replaces the device's own (an export variant, a bridge);
-    ``matmul_derate`` is what its matmuls take beside those of the device's tables.
-    ``without_scale_up`` leaves the peers to PCI Express. ``network_link`` gives the latency of a network step.
+    ``matmul_derate`` is what its matmuls take beside those of the device's tables. ``host_of`` names the node whose
+    host stands in. ``without_scale_up`` leaves the peers to PCI Express. ``network_link`` gives the latency of a
+    network step.
     Raises InputError for an unknown device or link.
     """
     known = load_device(device)
@@ -46,6 +48,10 @@ def described_cluster(
             "nic_bandwidth": _given(exact_text(network_bytes_per_s_per_device, "B/s")),
             "behind_host_link": False,
         }
+    if host_of is not None:
+        host = load_node(host_of).host.model_dump(mode="json", exclude_none=True)
+        given = {key: _given(fact["value"]) for key, fact in host.items() if isinstance(fact, dict)}
+        node["host"] = {"cpu": host["cpu"]} | given
     record: dict[str, object] = {"name": name, "title": title, "node": node}
     if matmul_derate != 1.0:
         record["matmul_derate"] = _given(matmul_derate)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from glmplan.hardware.fact import BandwidthFact, CountFact, DurationFact, Figures, Record, Source
+from glmplan.units import BYTES_PER_S, parse_quantity
 
 
 class Link(Record):
@@ -41,6 +42,12 @@ class Link(Record):
     def bandwidth_bytes_per_s(self) -> float:
         """One direction; 0 for a domain."""
         return 0.0 if self.bandwidth is None else self.bandwidth.value
+
+    @property
+    def copy_bytes_per_s(self) -> float:
+        """What copies from the host reach by test (``realistic.h2d``), else the bandwidth."""
+        tested = self.realistic.get("h2d")
+        return self.bandwidth_bytes_per_s if tested is None else parse_quantity(tested.value, BYTES_PER_S)
 
     @property
     def latency_s(self) -> float:

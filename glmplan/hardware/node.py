@@ -38,6 +38,8 @@ class Host(Record):
     vcpus: CountFact | None = None
     memory: SizeFact | None = None
     memory_max: SizeFact | None = None
+    memory_bandwidth: BandwidthFact | None = None
+    """Of all sockets' channels together, by the datasheet."""
 
 
 class Price(Record):

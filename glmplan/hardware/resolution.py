@@ -45,7 +45,7 @@ def resolve(profile: ClusterProfile, parts: Parts, measurements: Path) -> Cluste
     fabric = profile.fabric
     machine = _machine(device, node, parts)
     if fabric is not None:
-        _check_fabric(fabric, node, machine)
+        check_fabric(fabric, node, machine)
     max_nodes = profile.max_nodes.value if profile.max_nodes else fabric.span_nodes if fabric else node.domain_nodes
     tiers = reduce_to_tiers(fabric, machine)
     if not tiers and machine.devices > 1:
@@ -105,7 +105,12 @@ def _machine(device: Device, node: Node, parts: Parts) -> Machine:
     host = None
     if device.host_link is not None:
         link = parts.link(device.host_link)
-        host = HostPort(link=link.name, bandwidth_bytes_per_s=link.bandwidth_bytes_per_s, latency_s=link.latency_s)
+        host = HostPort(
+            link=link.name,
+            bandwidth_bytes_per_s=link.bandwidth_bytes_per_s,
+            latency_s=link.latency_s,
+            copy_bytes_per_s=link.copy_bytes_per_s,
+        )
     nics = None
     if node.scale_out is not None:
         out = node.scale_out
@@ -121,7 +126,8 @@ def _machine(device: Device, node: Node, parts: Parts) -> Machine:
     return Machine(devices_per_node=node.devices.value, nodes=node.domain_nodes, scale_up=port, host=host, nics=nics)
 
 
-def _check_fabric(fabric: Fabric, node: Node, machine: Machine) -> None:
+def check_fabric(fabric: Fabric, node: Node, machine: Machine) -> None:
+    """Raises InputError where cards, rails and scale-up domains do not go into ``fabric``."""
     if machine.nics is None:
         raise InputError(f"node {node.name}: has no scale_out; a node on a fabric needs network cards")
     if isinstance(fabric, FatTree) and fabric.rails is not None and machine.nics.count % fabric.rails.value:

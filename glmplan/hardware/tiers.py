@@ -40,6 +40,14 @@ class Tier:
     in_switch_reduction: bool
     scale_up: bool
     """Whether it lies within the scale-up domain or the host, before any network card."""
+    direct: bool = False
+    """Devices are joined pair by pair, without a switch: a group has the links among its members and no others."""
+
+    def bandwidth_among(self, devices: int) -> float:
+        """For one of a group of ``devices`` that exchange among themselves, in bytes per second."""
+        if not self.direct:
+            return self.bandwidth_bytes_per_s
+        return self.bandwidth_bytes_per_s * min(1.0, (devices - 1) / (self.span_devices - 1))
 
 
 def reduce_to_tiers(fabric: Fabric | None, machine: Machine) -> tuple[Tier, ...]:
@@ -72,6 +80,7 @@ def _machine_tiers(machine: Machine) -> list[Tier]:
                 link=port.link,
                 in_switch_reduction=port.in_switch_reduction,
                 scale_up=True,
+                direct=port.wiring == "mesh",
             )
         )
     if machine.host is not None and machine.devices > (tiers[-1].span_devices if tiers else 1):

@@ -38,6 +38,8 @@ class HostPort:
     link: str
     bandwidth_bytes_per_s: float
     latency_s: float
+    copy_bytes_per_s: float
+    """What copies between device and host reach, one direction, where it was tested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

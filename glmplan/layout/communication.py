@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+import numpy.typing as npt
+
 from glmplan.workload.operation import Number
 
 
@@ -42,6 +45,34 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scatter:
+    """Where the items of an all-to-all go when one copy is sent for all targets on the same rank or node."""
+
+    targets: int
+    """Targets of each item, out of ``pool``; every rank of the group holds as many of the pool."""
+    pool: int
+    contiguous: bool = False
+    """An item's targets are neighbours in the pool; otherwise any set is as likely as any other."""
+
+    def reached(self, units: Number) -> npt.NDArray[np.float64]:
+        """Ranks (or nodes) out of ``units`` that an item goes to, on average.
+
+        Drawn without replacement from ``pool`` targets, ``m = pool / units`` on each unit, a unit is missed with
+        probability ``prod (pool - m - i) / (pool - i)`` over ``i`` below ``targets`` (hypergeometric distribution).
+
+        >>> round(float(Scatter(targets=8, pool=256).reached(8.0)), 2)
+        5.29
+        """
+        units = np.asarray(units, dtype=float)
+        each = self.pool / units
+        if self.contiguous:
+            return np.asarray(np.maximum(1.0, self.targets / each))
+        drawn = np.arange(self.targets, dtype=float)
+        left = np.maximum(self.pool - each[..., None] - drawn, 0.0) / (self.pool - drawn)
+        return np.asarray(units * (1.0 - np.prod(left, axis=-1)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Communication:
     """A collective. ``bytes`` by the convention of nccl-tests.
 
@@ -57,3 +88,13 @@ class Communication:
     backward: bool
     """Part of the backward pass; otherwise of the forward pass."""
     count: Number = 1.0
+    beside_attention: Number | None = None
+    """Share of the block's attention during which it may travel; None: it does not wait for attention."""
+    beside: str | None = None
+    """The matmul whose pieces it can run beside, one after the other; None: it waits, and is waited for."""
+    partial_sums: int = 1
+    """Matmuls whose outputs are added up before they are sent."""
+    repeated: bool = False
+    """Selective recomputation sends it again."""
+    scatter: Scatter | None = None
+    """Of an all-to-all whose buffer holds an item once for each target; None: every copy is sent."""

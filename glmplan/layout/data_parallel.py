@@ -12,8 +12,15 @@ import numpy as np
 
 from glmplan.layout.communication import Collective, Communication, Group, Purpose
 from glmplan.layout.parallel_layout import LayoutTable, Sharding
-from glmplan.layout.pipeline_parallel import Floats
-from glmplan.layout.placement import data_group, expert_data_group, is_sharding, replicate_group, shard_group
+from glmplan.layout.placement import (
+    data_group,
+    expert_data_group,
+    expert_shard_group,
+    is_sharding,
+    replicate_group,
+    shard_group,
+)
+from glmplan.layout.stages import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +50,9 @@ def data_communications(
     )
     if not np.any(experts):
         return messages
-    expert_shards = Group(
-        ranks=np.maximum(table.shard_group / table.ep, 1.0), stride=(table.tp * table.ep).astype(float)
-    )
+    shards = expert_shard_group(table)
     return messages + _messages(
-        table, "experts", experts, units, expert_data_group(table), expert_shards, width, reduces_each_micro_batch
+        table, "experts", experts, units, expert_data_group(table), shards, width, reduces_each_micro_batch
     )
 
 

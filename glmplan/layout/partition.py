@@ -12,6 +12,7 @@ from glmplan.layout import context_parallel, expert_parallel, tensor_parallel
 from glmplan.layout.communication import Communication
 from glmplan.layout.parallel_layout import LayoutTable
 from glmplan.precision import BYTES_PER_ELEMENT, activation_precision
+from glmplan.software.experts import ExpertKernels
 from glmplan.workload.graph import Block
 from glmplan.workload.job import TrainingJob
 from glmplan.workload.operation import Attention, Kept, Matmul, Number, Operation, Stream
@@ -33,7 +34,7 @@ class RankBlock:
 
 
 # Columns of a LayoutTable that change what one micro-batch of one block computes, keeps or sends.
-BLOCK_COLUMNS = ("tp", "cp", "ep", "micro_batch", "sequence_parallel")
+BLOCK_COLUMNS = ("tp", "cp", "context", "ep", "expert_tp", "micro_batch", "sequence_parallel")
 
 
 def element_bytes_of(job: TrainingJob) -> float:
@@ -41,7 +42,14 @@ def element_bytes_of(job: TrainingJob) -> float:
     return BYTES_PER_ELEMENT[activation_precision(job.precision)]
 
 
-def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves_gathered_input: bool) -> RankBlock:
+def partition_block(
+    block: Block,
+    table: LayoutTable,
+    job: TrainingJob,
+    *,
+    saves_gathered_input: bool,
+    experts: ExpertKernels | None = None,
+) -> RankBlock:
     """What each layout of ``table`` makes of ``block`` on one rank."""
     element_bytes = element_bytes_of(job)
     micro_batch, cp = table.micro_batch.astype(float), table.cp.astype(float)
@@ -49,6 +57,11 @@ def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves
     arch = job.architecture
     activation_bytes = tokens * arch.hidden * element_bytes
     top_k = arch.moe.top_k if arch.moe else 1
+    experts = experts or ExpertKernels()
+    sent_bytes = activation_bytes / tensor_parallel.sequence_divisor(table)
+    fullest: Number = 1.0
+    if arch.moe:
+        fullest = expert_parallel.fullest_rank(arch.moe, table, tokens, experts)
     graph: nx.DiGraph[str] = nx.DiGraph()
     scale = micro_batch / cp
     kept_bytes: Number = np.zeros(len(table))
@@ -57,18 +70,22 @@ def partition_block(block: Block, table: LayoutTable, job: TrainingJob, *, saves
     exit_: dict[str, str] = {}
     for operation in block.operations():
         for kept in operation.kept:
-            kept_bytes = kept_bytes + _bytes(kept, table, element_bytes, saves_gathered_input)
+            share = expert_parallel.kept_share(operation, kept, fullest)
+            kept_bytes = kept_bytes + share * _bytes(kept, table, element_bytes, saves_gathered_input)
         for kept in operation.kept_selectively:
-            selective_bytes = selective_bytes + _bytes(kept, table, element_bytes, saves_gathered_input)
-        split = _split(operation, table)
+            share = expert_parallel.kept_share(operation, kept, fullest)
+            selective_bytes = selective_bytes + share * _bytes(kept, table, element_bytes, saves_gathered_input)
+        split = _split(operation, table, arch.kv_heads, fullest)
         copies = top_k if operation.name.startswith("expert_") else 1
         exchanged = tokens * element_bytes * copies * tensor_parallel.exchanged_width(operation, arch.hidden)
-        around = tensor_parallel.tensor_communications(operation, table, exchanged)
+        around: list[Operation | Communication] = []
+        around += tensor_parallel.tensor_communications(operation, table, exchanged)
         if isinstance(split, Attention):
-            around += context_parallel.context_communications(split, table, element_bytes)
-        if operation.name in ("permute", "unpermute"):
-            routed = activation_bytes * top_k / tensor_parallel.sequence_divisor(table)
-            around += expert_parallel.expert_communications(operation.name, table, routed)
+            around += context_parallel.context_work(split, table, arch.kv_heads, element_bytes)
+        if arch.moe and operation.name in ("permute", "unpermute"):
+            around += expert_parallel.expert_communications(
+                operation.name, table, sent_bytes, arch.moe, experts, fullest
+            )
         entry[operation.name], exit_[operation.name] = _insert(graph, split, around)
     for before, after in block.graph.edges:
         graph.add_edge(exit_[before], entry[after])
@@ -88,12 +105,12 @@ def _bytes(kept: Kept, table: LayoutTable, element_bytes: float, saves_gathered_
     return size / np.minimum(divisor, kept.most_ranks)
 
 
-def _split(operation: Operation, table: LayoutTable) -> Operation:
+def _split(operation: Operation, table: LayoutTable, kv_heads: int, fullest: Number) -> Operation:
     """One rank's part of ``operation`` for one micro-batch, one technique after the other."""
     operation = _times_micro_batch(operation, table)
     operation = tensor_parallel.split_operation(operation, table)
-    operation = context_parallel.split_operation(operation, table)
-    return expert_parallel.split_operation(operation, table)
+    operation = context_parallel.split_operation(operation, table, kv_heads)
+    return expert_parallel.split_operation(operation, table, fullest)
 
 
 def _times_micro_batch(operation: Operation, table: LayoutTable) -> Operation:
@@ -111,7 +128,7 @@ def _times_micro_batch(operation: Operation, table: LayoutTable) -> Operation:
             )
 
 
-def _insert(graph: "nx.DiGraph[str]", operation: Operation, around: list[Communication]) -> tuple[str, str]:
+def _insert(graph: "nx.DiGraph[str]", operation: Operation, around: list[Operation | Communication]) -> tuple[str, str]:
     """Adds the operation with its collectives; inputs are gathered before it, outputs reduced after it."""
     first = [c.name.startswith(f"{operation.name}_input") or "_keys" in c.name for c in around]
     before = [c for c, is_first in zip(around, first, strict=True) if is_first]

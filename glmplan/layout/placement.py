@@ -1,13 +1,14 @@
 """Where the groups of a layout lie: how many ranks, and how far apart in the order in which ranks fill nodes.
 
 The order is tensor, context, data, pipeline, innermost first (Narayanan 2021, arXiv:2104.04473, section 3: tensor
-parallelism inside a node). Expert and shard groups are cut from the data and context ranks, innermost first.
+parallelism inside a node). Expert and shard groups are cut from the data and context ranks, innermost first; experts
+that are split less than the dense parts take tensor-parallel ranks before those.
 """
 
 import numpy as np
 
 from glmplan.layout.communication import Group
-from glmplan.layout.parallel_layout import SHARDINGS, LayoutTable, Sharding
+from glmplan.layout.parallel_layout import SHARDINGS, UNSTATED, Ints, LayoutTable, Sharding
 
 
 def tensor_group(table: LayoutTable) -> Group:
@@ -20,9 +21,19 @@ def context_group(table: LayoutTable) -> Group:
     return Group(ranks=table.cp.astype(float), stride=table.tp.astype(float))
 
 
+def expert_tp(table: LayoutTable) -> Ints:
+    """Ranks that split each matrix of an expert."""
+    return np.where(table.expert_tp == UNSTATED, table.tp, table.expert_tp)
+
+
+def expert_tensor_group(table: LayoutTable) -> Group:
+    """The same as a group."""
+    return Group(ranks=expert_tp(table).astype(float), stride=1.0)
+
+
 def expert_group(table: LayoutTable) -> Group:
     """Ranks that split the experts."""
-    return Group(ranks=table.ep.astype(float), stride=table.tp.astype(float))
+    return Group(ranks=table.ep.astype(float), stride=expert_tp(table).astype(float))
 
 
 def data_group(table: LayoutTable) -> Group:
@@ -43,8 +54,15 @@ def replicate_group(table: LayoutTable) -> Group:
 
 def expert_data_group(table: LayoutTable) -> Group:
     """Ranks that hold the same experts."""
-    ranks = np.maximum((table.dp * table.cp) // table.ep, 1)
-    return Group(ranks=ranks.astype(float), stride=(table.tp * table.ep).astype(float))
+    split = expert_tp(table) * table.ep
+    ranks = np.maximum((table.dp * table.cp * table.tp) // split, 1)
+    return Group(ranks=ranks.astype(float), stride=split.astype(float))
+
+
+def expert_shard_group(table: LayoutTable) -> Group:
+    """Ranks that share one shard set of the same experts."""
+    split = (expert_tp(table) * table.ep).astype(float)
+    return Group(ranks=np.maximum(table.shard_group * table.tp / split, 1.0), stride=split)
 
 
 def pipeline_group(table: LayoutTable) -> Group:

@@ -9,15 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from glmplan.layout import stage_rules
+from glmplan.layout.context_parallel import head_ranks
 from glmplan.layout.parallel_layout import (
+    CONTEXT_KINDS,
     SCHEDULES,
     SHARDINGS,
+    ContextKind,
     LayoutTable,
+    Offload,
     ParallelLayout,
     Schedule,
     Sharding,
 )
-from glmplan.layout.placement import is_sharding
+from glmplan.layout.placement import expert_tp, is_sharding
 from glmplan.software.stack import Support
 from glmplan.workload.job import TrainingJob
 
@@ -32,6 +37,8 @@ class Context:
     num_devices: int
     support: Support
     stack_name: str = "this stack"
+    offloads: tuple[Offload, ...] = ()
+    """What the cluster's hosts can take (``host_offload.possible_offloads``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +75,30 @@ def _heads_sentence(layout: ParallelLayout, context: Context) -> str:
     return f"layout.tp: {layout.tp} does not divide heads {arch.heads}{kv}; use {_or_list(usable)}"
 
 
+def _heads_not_tradable(table: LayoutTable, context: Context) -> Mask:
+    """Rows whose context-parallel ranks cannot each have heads of their own (Jacobs 2023, arXiv:2309.14509)."""
+    arch = context.job.architecture
+    kv_heads = arch.heads if arch.mla else arch.kv_heads
+    uneven = (kv_heads % (table.tp * table.cp) != 0) | (arch.heads % (table.tp * table.cp) != 0)
+    trading = head_ranks(table, kv_heads)
+    one_level = (trading == 1) | (trading == table.cp)
+    all_to_all, hierarchical = (
+        table.context == CONTEXT_KINDS.index(kind) for kind in (ContextKind.ALL_TO_ALL, ContextKind.HIERARCHICAL)
+    )
+    return np.asarray((table.cp > 1) & ((all_to_all & uneven) | (hierarchical & one_level)))
+
+
 def _widths(table: LayoutTable, context: Context) -> Mask:
     arch = context.job.architecture
-    width = arch.ffn_hidden if arch.moe is None else np.gcd(arch.ffn_hidden, arch.moe.expert_ffn_hidden)
-    return np.asarray(width % table.tp != 0)
+    expert_width = arch.ffn_hidden if arch.moe is None else arch.moe.expert_ffn_hidden
+    return np.asarray((arch.ffn_hidden % table.tp != 0) | (expert_width % expert_tp(table) != 0))
 
 
 def _interleaving(table: LayoutTable, context: Context) -> Mask:
     layers = context.job.architecture.total_layers
     interleaved = table.virtual_stages > 1
-    uneven = (layers % (table.pp * table.virtual_stages) != 0) | (table.grad_accum % table.pp != 0)
+    indivisible = (layers % (table.pp * table.virtual_stages) != 0) & ~stage_rules.states_stages(table)
+    uneven = indivisible | (table.grad_accum % table.pp != 0)
     wrong_schedule = interleaved != (table.schedule == SCHEDULES.index(Schedule.INTERLEAVED))
     return np.asarray(wrong_schedule | (interleaved & ((table.pp == 1) | uneven)))
 
@@ -98,6 +119,8 @@ def _unsupported(table: LayoutTable, context: Context) -> Mask:
     mask = ~np.isin(table.sharding, allowed) | (~np.isin(table.schedule, schedules) & (table.pp > 1))
     for column, able in ((table.cp, support.cp), (table.pp, support.pp), (table.ep, support.ep)):
         mask = mask | ((column > 1) & (not able))
+    kinds = [CONTEXT_KINDS.index(ContextKind(name)) for name in support.context]
+    mask = mask | (~np.isin(table.context, kinds) & (table.cp > 1))
     return mask | ~np.isin(table.sequence_parallel, [int(value) for value in support.sequence_parallel])
 
 
@@ -106,12 +129,14 @@ def _unsupported_sentence(layout: ParallelLayout, context: Context) -> str:
     missing = [name for name in ("cp", "pp", "ep") if getattr(layout, name) > 1 and not getattr(support, name)]
     missing += [] if layout.sharding in support.shardings else ["sharding"]
     missing += [] if layout.pp == 1 or layout.schedule in support.schedules else ["schedule"]
+    missing += [] if layout.cp == 1 or layout.context in support.context else ["context"]
     missing += [] if layout.sequence_parallel in support.sequence_parallel else ["sequence_parallel"]
     field = missing[0]
     value = _switch(layout.sequence_parallel) if field == "sequence_parallel" else getattr(layout, field)
     usable = {
         "sharding": support.shardings,
         "schedule": support.schedules,
+        "context": support.context,
         "sequence_parallel": [_switch(able) for able in support.sequence_parallel],
     }.get(field, ("1",))
     return f"layout.{field}: {value} is not supported by {context.stack_name}; use {_or_list(usable)}"
@@ -140,7 +165,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         reason="pp exceeds the layers",
-        broken=lambda t, c: t.pp > c.job.architecture.total_layers,
+        broken=lambda t, c: (t.pp > c.job.architecture.total_layers) & ~stage_rules.states_stages(t),
         sentence=lambda x, c: (
             f"layout.pp: {x.pp} exceeds the {c.job.architecture.total_layers} layers; use at most that"
         ),
@@ -151,6 +176,14 @@ RULES: tuple[Rule, ...] = (
         sentence=lambda x, c: (
             f"layout.cp: {x.cp} needs a causal model and 2 x cp to divide seq_len {c.job.seq_len};"
             " use 1 or a smaller one"
+        ),
+    ),
+    Rule(
+        reason="cp ranks cannot trade sequences for heads",
+        broken=_heads_not_tradable,
+        sentence=lambda x, c: (
+            f"layout.context: {x.context} needs tp x cp = {x.tp * x.cp} to divide kv_heads"
+            f" {c.job.architecture.kv_heads} (hierarchical: to share a divisor with it); use ring or a smaller cp"
         ),
     ),
     Rule(
@@ -168,13 +201,24 @@ RULES: tuple[Rule, ...] = (
             & (
                 (c.job.architecture.moe is None)
                 | ((c.job.architecture.moe.experts if c.job.architecture.moe else 1) % t.ep != 0)
-                | ((t.dp * t.cp) % t.ep != 0)
+                | ((t.dp * t.cp * (t.tp // expert_tp(t))) % t.ep != 0)
             )
         ),
         sentence=lambda x, c: (
             f"layout.ep: {x.ep} must divide the experts"
             f" ({c.job.architecture.moe.experts if c.job.architecture.moe else 'this model has none'})"
-            f" and dp x cp = {x.dp * x.cp}"
+            f" and dp x cp{' x tp / expert_tp' if x.expert_tp else ''} = {x.dp * x.cp * x.tp // (x.expert_tp or x.tp)}"
+        ),
+    ),
+    Rule(
+        reason="expert_tp does not fit tp",
+        broken=lambda t, c: (
+            (t.tp % expert_tp(t) != 0)
+            | ((expert_tp(t) < t.tp) & (t.sequence_parallel == 0) & (c.job.architecture.moe is not None))
+        ),
+        sentence=lambda x, c: (
+            f"layout.expert_tp: {x.expert_tp} must divide tp {x.tp}, and below it needs sequence_parallel;"
+            f" use {x.tp} or turn sequence_parallel on"
         ),
     ),
     Rule(
@@ -192,6 +236,23 @@ RULES: tuple[Rule, ...] = (
             f"layout.virtual_stages: {x.virtual_stages} needs pp above 1, schedule interleaved, pp x virtual_stages to"
             f" divide layers {c.job.architecture.total_layers}, and pp to divide grad_accum {x.grad_accum}"
         ),
+    ),
+    Rule(
+        reason="stated stages do not hold the layers",
+        broken=lambda t, c: stage_rules.stages_misfit(t, c.job.architecture.total_layers),
+        sentence=lambda x, c: stage_rules.stages_sentence(x, c.job.architecture.total_layers),
+    ),
+    Rule(
+        reason="a number of recomputed layers needs full recomputation",
+        broken=lambda t, c: stage_rules.recompute_layers_misfit(t, supported=c.support.recompute_layers),
+        sentence=lambda x, c: stage_rules.recompute_layers_sentence(
+            x, c.stack_name, supported=c.support.recompute_layers
+        ),
+    ),
+    Rule(
+        reason="the host's figures are not known",
+        broken=lambda t, c: stage_rules.offload_misfit(t, c.offloads),
+        sentence=lambda x, c: stage_rules.offload_sentence(x),
     ),
     Rule(
         reason="sharding needs data-parallel ranks",

@@ -7,8 +7,8 @@ import numpy as np
 from glmplan.architecture.parameters import layer_parameters, parameter_counts
 from glmplan.architecture.transformer import Architecture
 from glmplan.layout.parallel_layout import LayoutTable, Sharding
-from glmplan.layout.pipeline_parallel import Floats, Stages
-from glmplan.layout.placement import is_sharding
+from glmplan.layout.placement import expert_shard_group, expert_tp, is_sharding
+from glmplan.layout.stages import Floats, Stages
 from glmplan.workload.graph import BlockKind
 
 
@@ -45,7 +45,7 @@ def state_shards(arch: Architecture, table: LayoutTable, stages: Stages) -> Stat
     attention = (layer.attention - layer.attention_replicated) / tp + layer.attention_replicated + layer.norms
     dense_mlp = layer.dense_mlp / tp
     expert_dense = layer.router + layer.shared_experts / tp
-    routed = layer.routed_experts / tp / ep
+    routed = layer.routed_experts / expert_tp(table) / ep
     per_kind = {
         BlockKind.DENSE_LAYER: attention + dense_mlp,
         BlockKind.EXPERT_LAYER: attention + expert_dense,
@@ -55,7 +55,8 @@ def state_shards(arch: Architecture, table: LayoutTable, stages: Stages) -> Stat
     table_width = arch.vocab * arch.hidden
     copy = np.where(table.pp > 1, table_width, 0.0) if arch.tied_embeddings else 0.0
     ends = stages.counts[BlockKind.EMBEDDING] * (total.embedding / tp + total.position)
-    outer_norms = total.norms - arch.total_layers * layer.norms - arch.decoder_layers * layer.cross_norms
+    layer_norms = (arch.total_layers + arch.mtp_layers) * layer.norms + arch.decoder_layers * layer.cross_norms
+    outer_norms = total.norms - layer_norms
     ends = ends + stages.counts[BlockKind.HEAD] * ((total.head + copy) / tp + outer_norms)
     dense = ends + sum(counts * per_kind[kind] for kind, counts in stages.counts.items() if kind in per_kind)
     experts = stages.counts.get(BlockKind.EXPERT_LAYER, np.zeros_like(ends)) * routed
@@ -79,7 +80,7 @@ def shard_divisors(table: LayoutTable) -> ShardDivisors:
     parameters = is_sharding(table, Sharding.ZERO3, Sharding.FSDP, Sharding.HSDP)
     gradients = parameters | is_sharding(table, Sharding.ZERO2)
     optimizer = gradients | is_sharding(table, Sharding.ZERO1)
-    expert_group = np.maximum(group / table.ep, 1.0)
+    expert_group = np.asarray(expert_shard_group(table).ranks)
 
     def divisors(mask: np.ndarray, size: Floats) -> Floats:
         return np.where(mask, size, 1.0)

@@ -10,8 +10,8 @@ import numpy as np
 
 from glmplan.layout.communication import Collective, Communication, Purpose
 from glmplan.layout.parallel_layout import LayoutTable
-from glmplan.layout.placement import tensor_group
-from glmplan.workload.operation import Attention, Kept, Matmul, Number, Operation, Region, Split, Stream
+from glmplan.layout.placement import expert_tensor_group, expert_tp, tensor_group
+from glmplan.workload.operation import Attention, Kept, Matmul, Number, Operation, Quantisation, Region, Split, Stream
 
 # Operations whose input every tensor-parallel rank needs whole, and operations whose outputs are partial sums.
 GATHERED_INPUTS = (
@@ -51,20 +51,34 @@ def split_operation(operation: Operation, table: LayoutTable) -> Operation:
             forward_elements=operation.forward_elements / divisor,
             backward_elements=operation.backward_elements / divisor,
         )
+    split = expert_tp(table).astype(float) if operation.region is Region.EXPERT else tp
+    quantisation = _split_quantisation(operation, outside)
     match operation.split:
         case Split.COLUMNS:
-            return replace(operation, columns=operation.columns / tp)
+            return replace(operation, columns=operation.columns / split, quantisation=quantisation)
         case Split.ROWS:
-            return replace(operation, depth=operation.depth / tp)
+            return replace(operation, depth=operation.depth / split, quantisation=quantisation)
         case Split.NONE:
             return replace(operation, tokens=operation.tokens / outside)
+
+
+def _split_quantisation(matmul: Matmul, outside: Number) -> Quantisation | None:
+    """What one rank quantises of a tensor that sequence parallelism gathers: its own part, or all of it afterwards."""
+    quantisation = matmul.quantisation
+    if quantisation is None or not quantisation.kernels.gathers_quantised:
+        return quantisation
+    if matmul.name in GATHERED_INPUTS:
+        return replace(quantisation, input_share=1.0 / outside)
+    return replace(quantisation, gradient_share=1.0 / outside) if matmul.name in PARTIAL_OUTPUTS else quantisation
 
 
 def kept_divisor(kept: Kept, table: LayoutTable, saves_gathered_input: bool) -> Number:
     """By how much tensor parallelism divides what an operation keeps."""
     if kept.region is Region.TENSOR:
         return table.tp.astype(float)
-    return 1.0 if kept.gathered and saves_gathered_input else sequence_divisor(table)
+    if not (kept.gathered and saves_gathered_input):
+        return sequence_divisor(table)
+    return sequence_divisor(table) / expert_tp(table) if kept.region is Region.EXPERT else 1.0
 
 
 def exchanged_width(operation: Operation, hidden: int) -> Number:
@@ -76,20 +90,38 @@ def exchanged_width(operation: Operation, hidden: int) -> Number:
 
 def tensor_communications(operation: Operation, table: LayoutTable, activation_bytes: Number) -> list[Communication]:
     """Collectives next to ``operation``, whose gathered input or summed output has ``activation_bytes`` bytes."""
-    group = tensor_group(table)
+    expert = isinstance(operation, Matmul) and operation.region is Region.EXPERT
+    group = expert_tensor_group(table) if expert else tensor_group(table)
     split_sequence = table.sequence_parallel > 0
+    quantisation = operation.quantisation if isinstance(operation, Matmul) else None
+    beside = operation.name if isinstance(operation, Matmul) and operation.region is not Region.EXPERT else None
+
+    summed = len(operation.parts) if isinstance(operation, Matmul) else 1
+    again = bool(operation.kept) and not operation.kept_selectively
 
     def pair(name: str, *, backward: bool, gather: bool) -> list[Communication]:
         """The all-reduce without, the all-gather or reduce-scatter with sequence parallelism."""
         collective = Collective.ALL_GATHER if gather else Collective.REDUCE_SCATTER
         whole = np.where(split_sequence, 0.0, activation_bytes)
         parts = np.where(split_sequence, activation_bytes, 0.0)
+        pipelined = {collective: beside}
+        if gather and quantisation is not None:
+            parts = parts * quantisation.gathered_share
+            pipelined = pipelined if quantisation.kernels.overlaps_gathers else {}
         # without sequence parallelism a gather is free: every rank holds the whole
         sent = [(f"{name}_{collective}", collective, parts)]
         sent += [] if gather else [(f"{name}_reduce", Collective.ALL_REDUCE, whole)]
         return [
             Communication(
-                name=label, purpose=Purpose.TENSOR, collective=kind, bytes=size, group=group, backward=backward
+                name=label,
+                purpose=Purpose.TENSOR,
+                collective=kind,
+                bytes=size,
+                group=group,
+                backward=backward,
+                beside=pipelined.get(kind),
+                partial_sums=summed if backward and not gather else 1,
+                repeated=again and gather and not backward,
             )
             for label, kind, size in sent
         ]

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from glmplan.documents import check, read_yaml
@@ -11,6 +13,7 @@ from glmplan.errors import NoData
 from glmplan.software.attention_kernels import attention_kernel
 from glmplan.software.stack import Kernels
 
+Floats = npt.NDArray[np.float64]
 FLOPS_RATIO = 2.5
 """FLOPs of a flash attention's backward over its forward (five products against two): where no ratio was measured."""
 
@@ -23,26 +26,34 @@ class KernelFactors:
     attention: float
     attention_backward: float
     """Backward seconds of the attention kernel over its own forward."""
-    grouped_matmul_forward: float
-    grouped_matmul_backward: float
-    """Of grouped over plain matmuls."""
+    grouped: "GroupedMatmuls | None"
+    """Of grouped over plain matmuls; None: the same."""
 
     def slowed(self, *, compute: float, matmul: float) -> "KernelFactors":
         """The factors where all compute kernels take ``compute`` times as long, and matmuls ``matmul`` times that."""
         return replace(self, matmul=self.matmul * compute * matmul, attention=self.attention * compute)
 
 
-class _Passes(BaseModel):
+class GroupedMatmuls(BaseModel):
+    """Seconds of matmuls run expert by expert over those of plain ones of the same shapes."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    forward: PositiveFloat
-    backward: PositiveFloat
+    tokens: tuple[PositiveFloat, ...]
+    """Of one expert, ascending."""
+    forward: tuple[PositiveFloat, ...]
+    backward: tuple[PositiveFloat, ...]
+
+    def factors(self, tokens: Floats | float) -> tuple[Floats, Floats]:
+        """Forward and backward at ``tokens`` an expert: linear in their logarithm, constant outside the measured."""
+        at, known = np.log(np.maximum(tokens, 1.0)), np.log(self.tokens)
+        return np.interp(at, known, self.forward), np.interp(at, known, self.backward)
 
 
-class _GroupedMatmuls(BaseModel):
+class _GroupedFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grouped_matmul: dict[str, _Passes]
+    grouped_matmul: dict[str, GroupedMatmuls]
 
 
 def kernel_factors(kernels: Kernels, architecture: str, head_dim: float) -> KernelFactors:
@@ -57,16 +68,14 @@ def kernel_factors(kernels: Kernels, architecture: str, head_dim: float) -> Kern
             pass  # AMD, TPU, CPU, Volta: the table's own kernel stands for any
     # The measured factors are of loops over the experts, which the host drives; a whole-step graph excludes those.
     looped = _grouped() if kernels.cuda_graph != "full" else {}
-    grouped = next((passes for family, passes in looped.items() if family in architecture), None)
     return KernelFactors(
         matmul=1.0,
         attention=forward,
         attention_backward=backward,
-        grouped_matmul_forward=1.0 if grouped is None else grouped.forward,
-        grouped_matmul_backward=1.0 if grouped is None else grouped.backward,
+        grouped=next((measured for family, measured in looped.items() if family in architecture), None),
     )
 
 
 @cache
-def _grouped() -> dict[str, _Passes]:
-    return check(_GroupedMatmuls, read_yaml(Path(__file__).with_name("grouped_matmuls.yaml"))).grouped_matmul
+def _grouped() -> dict[str, GroupedMatmuls]:
+    return check(_GroupedFile, read_yaml(Path(__file__).with_name("grouped_matmuls.yaml"))).grouped_matmul

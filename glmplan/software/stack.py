@@ -9,11 +9,17 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from glmplan.errors import InputError
+from glmplan.precision import Recipe
+from glmplan.software.experts import ExpertKernels
+from glmplan.software.quantisation_kernels import Library
 from glmplan.units import Bytes
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+RecomputedModule = Literal["core_attn", "mla_up_proj", "layernorm", "moe_act", "mlp"]
 
 
 class Kernels(_Record):
@@ -37,8 +43,27 @@ class Kernels(_Record):
     selective: Literal["attention", "every_second_matmul"] = "attention"
     """What selective recomputation keeps: all but the attention core (Korthikanti 2022, section 5), or the outputs of
     attention and of every second matmul only (torchtitan, arXiv:2410.06511, section 2.2.1)."""
+    selective_modules: tuple[RecomputedModule, ...] = ("core_attn",)
+    """With ``selective`` attention: what is repeated, by Megatron-Core's names (``--recompute-modules``)."""
     keeps_unneeded_outputs: bool = False
     """Recomputation by operator saves outputs that no backward pass reads; a compiler drops them."""
+    experts: ExpertKernels = ExpertKernels()
+    quantisation: Library = "transformer-engine"
+    """Whose kernels quantise the operands of 8- and 4-bit matmuls (``quantisation.yaml``)."""
+    fp8_recipe: Recipe = Recipe.DELAYED
+    """How tensors are scaled to fp8 where a job does not say."""
+    recompute_stops_early: bool = False
+    """Full recomputation ends with the last tensor that the backward pass reads: a layer's last matmul is not repeated
+    (``torch.utils.checkpoint`` without reentrance, ``early_stop``)."""
+    separate_projections: bool = False
+    """Query, key and value, gate and up are matmuls of their own: their input gradients are added up, so that no matmul
+    ends in what tensor parallelism reduces."""
+    copies_gathered: bool = False
+    """Tensors have the batch first, and tensor parallelism gathers and scatters their second dimension: what is
+    received is joined, and what is sent is cut, by a copy (PyTorch, ``_functional_collectives``)."""
+    async_tp: bool = False
+    """Tensor-parallel collectives run piece by piece, each beside the matmul of another piece (PyTorch's
+    ``_micro_pipeline_tp``, Transformer Engine's user buffers; Wang 2023, ASPLOS, doi:10.1145/3567955.3567959)."""
     fused_loss: bool = False
     """Logits and loss are computed in chunks, so that fp32 logits never exist as a whole."""
 
@@ -72,14 +97,18 @@ CONSTANT_MEANINGS = {
     "elementwise_traffic_factor": "bytes moved by norms, activations and residuals over those of ideal fused kernels",
     "host_launches_per_layer": "kernels that the host launches for one layer's forward pass",
     "host_launches_per_expert": "further kernels that the host launches for each local expert of a layer",
+    "host_launches_per_transfer": "kernel launches that take the host as long as one message between stages does",
+    "host_launches_per_update": "kernels that the host launches for the optimizer step of one layer",
     "host_launch_s": "seconds the host takes for one launch, where the machine's own was not measured",
     "host_backward_factor": "host seconds of the backward pass over the forward pass",
     "tensor_parallel_exposed": "share of tensor-parallel communication that compute does not hide",
+    "context_parallel_exposed": "share of what travels during attention that attention does not hide at best",
     "expert_parallel_exposed": "share of token exchange between experts that compute does not hide",
     "data_parallel_exposed": "share of gradient and parameter communication that compute does not hide at best",
     "pipeline_exposed": "share of stage-to-stage transfers that compute does not hide",
     "collective_time_factor": "seconds of a collective in training over those of the measured table",
     "optimizer_bytes_per_parameter": "bytes moved per parameter by the optimizer step and gradient clipping",
+    "device_spread": "standard deviation of a device's compute time among devices of one kind, relative to the mean",
     "fixed_step_s": "seconds of a step that depend on nothing else: data, logging, synchronisation",
 }
 
@@ -91,6 +120,8 @@ class MemoryPolicy(_Record):
     """Of the stored parameter where it is the optimizer's master; beside a main copy it has the compute format."""
     main_parameter_bytes: NonNegativeFloat
     """Of a separate fp32 copy for the optimizer; 0 when the stored parameter is it."""
+    optimizer_state_bytes: NonNegativeFloat | None = None
+    """Of the optimizer's state beside the main copy, where the stack keeps it in fewer bytes than fp32."""
     gradient_bytes: PositiveFloat
     fp16_gradient_bytes: PositiveFloat | None = None
     """Of a gradient under fp16, where the stack accumulates gradients in fp32 for bf16 only."""
@@ -112,17 +143,31 @@ class MemoryPolicy(_Record):
     """The same as a share of all that comes and goes within a step."""
 
 
+class Policy(_Record):
+    """How the stack moves data between ranks."""
+
+    splits_stage_transfers: bool = False
+    """Without sequence parallelism, each tensor-parallel rank sends its share of a stage's output, which the next stage
+    gathers inside its node (Narayanan 2021, arXiv:2104.04473, section 4.1); otherwise each sends the whole."""
+
+
 class Support(_Record):
     """Which layouts the stack can run; None allows every value."""
 
     cp: bool = True
+    context: tuple[str, ...] = ("ring",)
+    """What context-parallel ranks may exchange, the usual kind first."""
     pp: bool = True
     ep: bool = True
+    expert_tp: Literal["tp", "one"] = "tp"
+    """How far experts are split by tensor parallelism where a layout does not say: as the dense parts, or not."""
     shardings: tuple[str, ...]
     schedules: tuple[str, ...]
     sequence_parallel: tuple[bool, ...] = (False, True)
     reduces_each_micro_batch: bool = True
     """FSDP reduces gradients after each micro-batch, instead of keeping them unsharded until the last."""
+    recompute_layers: bool = False
+    """Full recomputation may be of each stage's first layers only."""
     families: tuple[str, ...] = ("decoder", "encoder", "encoder-decoder")
 
 
@@ -137,6 +182,7 @@ class Stack(_Record):
     kernels: Kernels
     constants: dict[str, Constant]
     memory: MemoryPolicy
+    policy: Policy = Policy()
     support: Support
     calibrated_devices: tuple[str, ...] = Field(default=())
     """Devices on which measurements of this stack fitted the constants."""

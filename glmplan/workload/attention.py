@@ -1,6 +1,6 @@
 """Operations of one attention block: projections, rotary positions, attention core, output, residual."""
 
-from glmplan.architecture.model_flops import attended_keys
+from glmplan.architecture.model_flops import mean_attended_keys
 from glmplan.architecture.transformer import Architecture
 from glmplan.software.stack import Kernels
 from glmplan.workload.operation import Attention, Kept, Matmul, Operation, Region, Split, Stream
@@ -156,7 +156,7 @@ def _core(arch: Architecture, seq_len: int, kernels: Kernels, *, causal: bool, p
             kv_heads=kv_heads,
             query_len=seq_len,
             # the unfused kernels compute what is masked as well; twice the keys seen on average are "half seen" keys
-            key_len=seq_len if unfused else attended_keys(seq_len, window=arch.sliding_window, halved=causal) * keys,
+            key_len=seq_len if unfused else mean_attended_keys(arch, seq_len, halved=causal) * keys,
             qk_dim=qk_dim,
             v_dim=v_dim,
             causal=causal and not unfused,

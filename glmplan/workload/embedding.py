@@ -30,18 +30,24 @@ def embedding_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> 
 
 
 def head_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[Operation]:
-    """Final norm, projection to the vocabulary, cross-entropy. What the loss keeps is counted as the loss's memory."""
-    logits = float(seq_len * arch.vocab)
+    """Final norm, projection to the vocabulary, cross-entropy. What the loss keeps is counted as the loss's memory.
+
+    Multi-token prediction repeats the projection and the loss once a module, and joins two widths to one before its
+    layer (DeepSeek-V3, arXiv:2412.19437, eq. 21 to 23).
+    """
+    passes = seq_len * (1 + arch.mtp_layers)
+    logits = float(passes * arch.vocab)
     fused = kernels.fused_loss
     return [
+        *_joined_inputs(arch, seq_len),
         norm("final_norm", arch, seq_len, kernels),
         Matmul(
             name="vocabulary",
-            tokens=seq_len,
+            tokens=passes,
             columns=arch.vocab,
             depth=arch.hidden,
             split=Split.COLUMNS,
-            kept=(Kept(region=Region.SEQUENCE, elements=seq_len * arch.hidden, gathered=True),),
+            kept=(Kept(region=Region.SEQUENCE, elements=passes * arch.hidden, gathered=True),),
         ),
         Stream(
             name="loss",
@@ -50,4 +56,22 @@ def head_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[
             backward_elements=(FUSED_LOSS_BACKWARD_PASSES if fused else LOSS_BACKWARD_PASSES) * logits,
             launches=8.0,
         ),
+    ]
+
+
+def _joined_inputs(arch: Architecture, seq_len: int) -> list[Operation]:
+    """The projection of hidden state and next token's embedding, for all multi-token-prediction modules."""
+    if not arch.mtp_layers:
+        return []
+    tokens = seq_len * arch.mtp_layers
+    return [
+        Matmul(
+            name="mtp_projection",
+            tokens=tokens,
+            columns=arch.hidden,
+            depth=2 * arch.hidden,
+            split=Split.NONE,
+            region=Region.SEQUENCE,
+            kept=(Kept(region=Region.SEQUENCE, elements=2 * tokens * arch.hidden),),
+        )
     ]

@@ -15,7 +15,9 @@ from glmplan.workload.embedding import embedding_operations, head_operations
 from glmplan.workload.job import TrainingJob
 from glmplan.workload.mlp import expert_operations, mlp_operations
 from glmplan.workload.operation import Operation
+from glmplan.workload.quantisation import job_quantisation, quantised
 from glmplan.workload.selective_recompute import with_selective
+from glmplan.workload.separate_projections import separated
 
 
 class BlockKind(StrEnum):
@@ -50,16 +52,21 @@ def workload_blocks(job: TrainingJob, kernels: Kernels) -> tuple[Block, ...]:
     arch, seq_len = job.architecture, job.seq_len
 
     def layer(operations: list[Operation]) -> "nx.DiGraph[str]":
-        return _chain([with_selective(operation, arch, seq_len, kernels) for operation in operations])
+        narrow = [quantised(separated(operation, arch, kernels), job, kernels) for operation in operations]
+        return _chain([with_selective(operation, arch, seq_len, kernels) for operation in narrow])
 
     encoder_or_decoder = attention_operations(arch, seq_len, kernels, causal=arch.family == "decoder")
     dense = encoder_or_decoder + mlp_operations(arch, seq_len, kernels)
     blocks = [Block(kind=BlockKind.EMBEDDING, count=1, graph=_chain(embedding_operations(arch, seq_len, kernels)))]
-    if arch.layers - arch.moe_layers:
-        blocks.append(Block(kind=BlockKind.DENSE_LAYER, count=arch.layers - arch.moe_layers, graph=layer(dense)))
-    if arch.moe_layers:
-        experts = encoder_or_decoder + expert_operations(arch, seq_len, kernels)
-        blocks.append(Block(kind=BlockKind.EXPERT_LAYER, count=arch.moe_layers, graph=layer(experts)))
+    # a multi-token-prediction module is one more layer, of the kind of the last
+    expert_layers = arch.moe_layers + arch.mtp_expert_layers
+    dense_layers = arch.layers + arch.mtp_layers - expert_layers
+    if dense_layers:
+        blocks.append(Block(kind=BlockKind.DENSE_LAYER, count=dense_layers, graph=layer(dense)))
+    if expert_layers:
+        narrow = job_quantisation(job, kernels) is not None
+        experts = encoder_or_decoder + expert_operations(arch, seq_len, kernels, narrow=narrow)
+        blocks.append(Block(kind=BlockKind.EXPERT_LAYER, count=expert_layers, graph=layer(experts)))
     if arch.decoder_layers:
         cross = attention_operations(arch, seq_len, kernels, causal=True)
         cross += attention_operations(arch, seq_len, kernels, causal=False, cross=True)

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from glmplan.architecture.transformer import Architecture
-from glmplan.precision import Precision
+from glmplan.precision import RECIPES, Precision, Recipe
 
 
 class Optimizer(StrEnum):
@@ -28,6 +28,8 @@ class TrainingJob(BaseModel):
     """Sequences per step, over all ranks."""
     precision: Precision = Precision.BF16
     """Format of the matmuls."""
+    fp8_recipe: Recipe | None = None
+    """How operands are scaled to 8 or 4 bits; None: as the stack does by default, or as the format prescribes."""
     optimizer: Optimizer = Optimizer.ADAMW
     tokens: float | None = Field(default=None, gt=0, lt=1e18)
     """Tokens of the whole run, where known."""
@@ -39,6 +41,14 @@ class TrainingJob(BaseModel):
             raise ValueError(
                 f"seq_len: {self.seq_len} exceeds the {rows} learned positions of {self.architecture.name}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _recipe_suits(self) -> Self:
+        possible = RECIPES.get(self.precision, ())
+        if self.fp8_recipe is not None and self.fp8_recipe not in possible:
+            known = f"use {', '.join(possible)}" if possible else "leave it out"
+            raise ValueError(f"fp8_recipe: {self.fp8_recipe} is no recipe of {self.precision}; {known}")
         return self
 
     @property

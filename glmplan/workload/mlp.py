@@ -23,6 +23,14 @@ FUSED_PASSES = PermutePasses(permute_forward=2, permute_backward=2, unpermute_fo
 # probabilities (one read, one write), fills zeros, and adds by index (two reads, one write); the gradient of the
 # probabilities reads both factors again.
 UNFUSED_PASSES = PermutePasses(permute_forward=2, permute_backward=4, unpermute_forward=6, unpermute_backward=6)
+# Passes over the experts' outputs where Megatron-Core adds their biases expert by expert (``TEGroupedMLP``, the method
+# ``_apply_bias``): bias times probability in fp32 (written: 2 elements), the sum (5), all experts joined (4), cast back
+# (3). Backward: casts there and back (6), split (2), and the gradients of probability and bias, a product and a sum
+# each (12).
+BIAS_FORWARD_PASSES, BIAS_BACKWARD_PASSES = 14.0, 20.0
+# Passes over one width where the inputs of a gated activation are clamped before the fused kernel
+# (``weighted_bias_quick_geglu_impl``): two clamps and a join of both halves; backward two masks and a join.
+CLAMP_FORWARD_PASSES, CLAMP_BACKWARD_PASSES = 8.0, 10.0
 
 
 def mlp_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[Operation]:
@@ -34,11 +42,11 @@ def mlp_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[O
     ]
 
 
-def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[Operation]:
+def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels, *, narrow: bool = False) -> list[Operation]:
     """Operations of one mixture-of-experts block for one sequence: router, permutation, experts, shared experts.
 
     ``Matmul.batch`` of the routed experts is the number of experts, ``tokens`` the tokens that each receives when the
-    router balances them.
+    router balances them. ``narrow``: their matmuls run in 8 or 4 bits.
     """
     moe = arch.moe
     assert moe is not None
@@ -66,13 +74,16 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> lis
             Region.EXPERT,
             batch=float(moe.experts),
         ),
+        *_expert_biases(arch, kernels, routed),
+        *(_row_padding(kernels, routed * hidden) if narrow else []),
+        # outputs that are weighted are needed once more, for the gradients of the probabilities
         Stream(
             name="unpermute",
             region=Region.EXPERT,
             forward_elements=passes.unpermute_forward * routed * hidden,
             backward_elements=passes.unpermute_backward * routed * hidden,
             launches=4.0,
-            kept=(Kept(region=Region.EXPERT, elements=routed * hidden),),
+            kept=() if kernels.experts.weighted_activation else (Kept(region=Region.EXPERT, elements=routed * hidden),),
         ),
     ]
     if moe.shared_width:
@@ -81,6 +92,37 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> lis
         )
     operations.append(residual("mlp_residual", arch, seq_len, kernels))
     return operations
+
+
+def _row_padding(kernels: Kernels, elements: float) -> list[Operation]:
+    """Rows of each expert padded to what 8-bit matmuls take, and cut back after them.
+
+    Megatron-Core's ``TEGroupedMLP`` copies all routed tokens once before and once after the experts; multicast
+    dispatchers write padded rows themselves.
+    """
+    if kernels.experts.dispatch == "multicast":
+        return []
+    passes = 4.0 * elements
+    return [
+        Stream(
+            name="expert_padding", region=Region.EXPERT, forward_elements=passes, backward_elements=passes, launches=2.0
+        )
+    ]
+
+
+def _expert_biases(arch: Architecture, kernels: Kernels, routed: float) -> list[Operation]:
+    """The biases of the experts' outputs, weighted as the outputs are, where no kernel adds them in passing."""
+    if not arch.mlp_bias or kernels.experts.fused_epilogue:
+        return []
+    return [
+        Stream(
+            name="expert_bias",
+            region=Region.EXPERT,
+            forward_elements=BIAS_FORWARD_PASSES * routed * arch.hidden,
+            backward_elements=BIAS_BACKWARD_PASSES * routed * arch.hidden,
+            launches=4.0,
+        )
+    ]
 
 
 def _router(hidden: int, experts: int, seq_len: int) -> list[Operation]:
@@ -119,6 +161,9 @@ def _two_products(
     rows = tokens * batch
     # gated: gate and up, and silu(gate) as well unless one kernel does all; plain: the input of the activation
     kept_by_activation = gates + (1.0 if arch.gated_mlp and not kernels.fused_gated_activation else 0.0)
+    fused = kernels.experts.fused_clamp or kernels.experts.fused_epilogue
+    clamps = arch.clamped_activation and arch.gated_mlp and not fused
+    kept_by_activation += gates if clamps else 0.0
     return [
         Matmul(
             name=f"{name}_up",
@@ -134,8 +179,8 @@ def _two_products(
         Stream(
             name=f"{name}_activation",
             region=Region.TENSOR,
-            forward_elements=(gates + 1.0) * rows * width,
-            backward_elements=(2.0 * gates + 1.0) * rows * width,
+            forward_elements=(gates + 1.0 + clamps * CLAMP_FORWARD_PASSES) * rows * width,
+            backward_elements=(2.0 * gates + 1.0 + clamps * CLAMP_BACKWARD_PASSES) * rows * width,
             launches=gates,
             kept=(Kept(region=Region.TENSOR, elements=kept_by_activation * rows * width),),
         ),

@@ -1,8 +1,8 @@
 """One operation of a forward pass: what it multiplies, moves and keeps. No device, no layout, no seconds.
 
-``kept`` is held for the backward pass without recomputation, ``kept_selectively`` with the selective one
-(``workload.selective_recompute`` fills it in). Numbers are per sequence in ``workload`` and arrays over layouts once
-``layout`` has split them, in the same records.
+``kept`` is held for the backward pass without recomputation, ``kept_selectively`` with the selective one, which
+repeats ``repeated_share`` of the forward pass (``workload.selective_recompute`` fills both in). Numbers are per
+sequence in ``workload`` and arrays over layouts once ``layout`` has split them, in the same records.
 """
 
 import math
@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
+
+from glmplan.software.quantisation_kernels import QuantisationKernels
 
 Number = float | npt.NDArray[np.float64]
 
@@ -51,6 +53,25 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quantisation:
+    """That a matmul's operands are quantised first, and by which kernels (``workload.quantisation`` counts bytes)."""
+
+    kernels: QuantisationKernels
+    after_norm: bool
+    """The input comes from a norm."""
+    layers_share: float
+    """Of the layers that this matmul stands for, those that are quantised; the others stay in the activation format."""
+    gathered_share: float
+    """Bytes of a gathered tensor over those in the activation format, over the same layers."""
+    repeated_share: float
+    """Of the forward pass's quantising, what selective recomputation repeats."""
+    input_share: Number = 1.0
+    """Of the input, what this rank quantises before it is gathered."""
+    gradient_share: Number = 1.0
+    """The same of the output's gradient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Matmul:
     """``[tokens, depth] @ [depth, columns]``, ``batch`` times, with its input and weight gradients."""
 
@@ -63,8 +84,13 @@ class Matmul:
     batch: Number = 1.0
     """Independent products of this shape (local experts)."""
     launches: float = 1.0
+    parts: tuple[float, ...] = (1.0,)
+    """Share of the columns that each product has, where several of the same input follow one another."""
     kept: tuple[Kept, ...] = ()
     kept_selectively: tuple[Kept, ...] = ()
+    repeated_share: float = 0.0
+    quantisation: Quantisation | None = None
+    """None: multiplied in the activation format."""
 
     @property
     def flops(self) -> Number:
@@ -88,6 +114,7 @@ class Attention:
     causal: bool
     kept: tuple[Kept, ...] = ()
     kept_selectively: tuple[Kept, ...] = ()
+    repeated_share: float = 0.0
 
     @property
     def visible_fraction(self) -> float:
@@ -113,6 +140,7 @@ class Stream:
     launches: float = 1.0
     kept: tuple[Kept, ...] = ()
     kept_selectively: tuple[Kept, ...] = ()
+    repeated_share: float = 0.0
 
 
 Operation = Matmul | Attention | Stream

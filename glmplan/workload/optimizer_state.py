@@ -7,3 +7,5 @@ STATE_BYTES: dict[Optimizer, float] = {
     Optimizer.SGD: 0.0,
 }
 """Optimizer -> bytes of state per parameter, in fp32."""
+MAIN_BYTES = 4.0
+"""Of the fp32 copy of a parameter that an optimizer on the host updates."""

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmplan.architecture.catalog import load_architecture
-from glmplan.architecture.model_flops import attended_keys, model_flops_per_token
+from glmplan.architecture.model_flops import attended_keys, mean_attended_keys, model_flops_per_token
 from glmplan.architecture.parameters import parameter_counts
 from glmplan.architecture.transformer import Architecture
 from tests.strategies import architectures
@@ -144,3 +144,24 @@ def test_equal_lengths_are_the_default_of_an_encoder_decoder() -> None:
     arch = load_architecture("t5-small")
     assert model_flops_per_token(arch, 512) == model_flops_per_token(arch, 512, encoder_seq_len=512)
     assert model_flops_per_token(arch, 512, encoder_seq_len=1024).total > model_flops_per_token(arch, 512).total
+
+
+def test_a_multi_token_prediction_module_costs_one_layer_one_projection_and_one_head() -> None:
+    plain, with_module = (
+        model_flops_per_token(load_architecture(name), 4096) for name in ("deepseek-v3", "deepseek-v3-mtp")
+    )
+    arch = load_architecture("deepseek-v3")
+    assert with_module.head == pytest.approx(2 * plain.head)
+    assert with_module.attention == pytest.approx(plain.attention * 62 / 61)
+    # one expert layer of 61, of which three are dense: more than the mean of the layers' matmuls, less than twice it
+    projection = 6 * 2 * arch.hidden**2
+    layer = with_module.matmul - plain.matmul - projection
+    assert 0.9 < layer / (plain.matmul / 61) < 1.1
+
+
+def test_half_of_gpt_oss_attends_within_its_window() -> None:
+    arch = load_architecture("gpt-oss-120b")
+    expected = (attended_keys(4096, window=128, halved=True) + attended_keys(4096, window=0, halved=True)) / 2
+    assert mean_attended_keys(arch, 4096, halved=True) == pytest.approx(expected)
+    everywhere = arch.model_copy(update={"full_attention_every": 0})
+    assert mean_attended_keys(everywhere, 4096, halved=True) == attended_keys(4096, window=128, halved=True)

@@ -46,6 +46,21 @@ def test_active_parameters_are_the_published_ones(name: str, active: float) -> N
     assert parameter_counts(load_architecture(name)).active == pytest.approx(active, rel=0.005)
 
 
+@pytest.mark.parametrize(("name", "active"), [("gpt-oss-120b", 5.13e9), ("gpt-oss-20b", 3.61e9)])
+def test_gpt_oss_activates_what_its_card_says_without_the_input_embedding(name: str, active: float) -> None:
+    """arXiv:2508.10925, table 1."""
+    counts = parameter_counts(load_architecture(name))
+    assert counts.active - counts.embedding == pytest.approx(active, rel=0.002)
+
+
+def test_a_multi_token_prediction_module_is_a_layer_a_projection_and_three_norms() -> None:
+    plain, with_module = load_architecture("deepseek-v3"), load_architecture("deepseek-v3-mtp")
+    layer = layer_parameters(plain)
+    added = layer.attention + layer.norms + layer.router + layer.routed_experts + layer.shared_experts
+    added += 2 * plain.hidden**2 + 3 * plain.hidden
+    assert parameter_counts(with_module).total - parameter_counts(plain).total == added
+
+
 def test_deepseek_v3_activates_36_6_billion_without_its_input_embedding() -> None:
     """README_WEIGHTS.md of DeepSeek-V3: 36.6B activated, the output head (0.9B) included, the embedding not."""
     counts = parameter_counts(load_architecture("deepseek-v3"))

@@ -175,3 +175,18 @@ def test_more_bytes_are_never_faster(kind: Collective, ranks: int, stride: int, 
 def test_more_bandwidth_is_never_slower(kind: Collective, ranks: int, size: float, node: float, wire: float) -> None:
     faster = CollectiveModel(tiers=(tier("node", 8, NODE * node), tier("net", 1024, WIRE * wire)), devices_per_node=8)
     assert seconds(faster, kind, size, ranks) <= seconds(FLAT, kind, size, ranks) * (1 + 1e-12)
+
+
+def test_a_group_in_a_mesh_has_the_links_among_its_members_only() -> None:
+    """MI300X: seven links of 64 GB/s to the seven others of a node; two GPUs exchange over one of them."""
+    mesh = CollectiveModel(tiers=(tier("xgmi", 8, 7 * 64e9, direct=True), tier("net", 1024, WIRE)), devices_per_node=8)
+    switch = CollectiveModel(tiers=(tier("switch", 8, 7 * 64e9), tier("net", 1024, WIRE)), devices_per_node=8)
+    for ranks, share in ((2, 1 / 7), (4, 3 / 7), (8, 1.0)):
+        assert seconds(mesh, Collective.ALL_REDUCE, 1e9, ranks) * share == pytest.approx(
+            seconds(switch, Collective.ALL_REDUCE, 1e9, ranks)
+        )
+
+
+def test_the_scale_up_tier_of_mi300x_is_a_mesh_and_that_of_h100_is_not() -> None:
+    assert cluster_of("mi300x-cluster", 16).tiers[0].direct
+    assert not cluster_of("dgx-h100-pod", 16).tiers[0].direct

@@ -122,11 +122,12 @@ def test_a_mixture_of_experts_divides_its_experts_over_expert_ranks() -> None:
 def test_routed_activations_do_not_shrink_with_expert_parallelism() -> None:
     table = LayoutTable.of(*[ParallelLayout(dp=8, ep=ep) for ep in (1, 2, 4)])
     activations = costs("experts", 8).memory(table)["activations_bytes"]
-    assert activations == pytest.approx(np.full(3, activations[0]))
+    assert (np.diff(activations) > 0).all()  # the fullest of more ranks is fuller
+    assert activations == pytest.approx(np.full(3, activations[0]), rel=0.1)
 
 
 def test_every_part_has_a_value_for_every_layout() -> None:
     table = legal_layouts("experts")
     memory = costs("experts").memory(table)
-    assert tuple(memory) == (*PARTS, "cached_bytes")
+    assert tuple(memory) == (*PARTS, "cached_bytes", "host_bytes")
     assert all(values.shape == (len(table),) and np.isfinite(values).all() for values in memory.values())

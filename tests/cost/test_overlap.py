@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmplan.cost.overlap import exposed_s, smooth_maximum
+from glmplan.cost.overlap import beside_compute_s, exposed_s, smooth_maximum
 
 SECONDS = st.floats(0, 1e3)
 
@@ -27,3 +27,18 @@ def test_exposure_lies_between_its_least_share_and_the_whole(communication: floa
 @given(communication=SECONDS, hiding=SECONDS, more=SECONDS, share=st.floats(0, 1))
 def test_more_compute_never_exposes_more(communication: float, hiding: float, more: float, share: float) -> None:
     assert exposed_s(communication, hiding + more, share) <= exposed_s(communication, hiding, share)
+
+
+@given(communication=SECONDS, compute=SECONDS, more=SECONDS, share=st.floats(0, 0.9))
+def test_what_runs_beside_compute_costs_at_most_itself_and_at_least_its_multiprocessors(
+    communication: float, compute: float, more: float, share: float
+) -> None:
+    added = float(beside_compute_s(communication, compute, share))
+    assert share * communication * (1 - 1e-9) <= added <= communication * (1 + 1e-9)
+    assert float(beside_compute_s(communication, compute + more, share)) <= added * (1 + 1e-9) + 1e-9
+
+
+def test_exchange_and_compute_end_together_where_the_exchange_is_as_long() -> None:
+    """Beside 4 s of compute at 4/5 of its speed, 5 s of communication is hidden but for the fifth it takes."""
+    assert float(beside_compute_s(5.0, 4.0, 0.2)) == pytest.approx(1.0)
+    assert float(beside_compute_s(5.001, 4.0, 0.2)) == pytest.approx(1.001, rel=1e-6)

@@ -14,6 +14,7 @@ from glmplan.precision import Precision
 from glmplan.software.catalog import load_stack
 from glmplan.validation.case import CaseInputs, to_inputs
 from glmplan.validation.case_file import case_files, read_cases
+from glmplan.validation.stated_kernels import as_run
 from tests.small_jobs import cluster_of, job_of
 
 GIB = 2.0**30
@@ -48,7 +49,8 @@ def published() -> tuple[tuple[CaseInputs, str, float, float, bool], ...]:
             continue
         predicted, fits = 0.0, True
         for part in inputs.parts:
-            held = peak(cost_model(part.job, inputs.cluster, load_stack(inputs.stack)), part.layout)
+            stack = as_run(load_stack(inputs.stack), record.measurement)
+            held = peak(cost_model(part.job, inputs.cluster, stack), part.layout)
             kinds = {
                 "allocated": held.allocated_memory_bytes,
                 "reserved": held.reserved_memory_bytes,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout, Recompute, Schedule, Sharding
+from glmplan.layout.parallel_layout import LayoutTable, Offload, ParallelLayout, Recompute, Schedule, Sharding
 
 DEGREES = st.integers(1, 4096)
 LAYOUTS = st.builds(
@@ -16,6 +16,10 @@ LAYOUTS = st.builds(
     recompute=st.sampled_from(Recompute),
     schedule=st.sampled_from(Schedule),
     sequence_parallel=st.booleans(),
+    recompute_layers=st.none() | st.integers(0, 99),
+    stage_layers=st.none() | st.lists(st.integers(0, 99), min_size=1, max_size=6).map(tuple),
+    stage_recompute_layers=st.none() | st.lists(st.integers(0, 99), min_size=1, max_size=4).map(tuple),
+    offload=st.sampled_from(Offload),
 )
 
 
@@ -42,6 +46,12 @@ def test_a_label_names_what_is_on() -> None:
     )
     assert layout.label() == "tp8+sp pp4 v2 cp2 ep2 dp8 hsdp4 mb1 none"
     assert ParallelLayout().label() == "tp1 pp1 dp1 mb1 none"
+    stated = ParallelLayout(pp=4, stage_layers=(7, 8, 8, 7), recompute=Recompute.FULL, offload=Offload.OPTIMIZER)
+    assert stated.label() == "tp1 pp4(7,8x2,7) dp1 mb1 full offload:optimizer"
+    some = ParallelLayout(pp=2, recompute=Recompute.FULL, recompute_layers=3)
+    assert some.label() == "tp1 pp2 dp1 mb1 full3"
+    each = ParallelLayout(pp=2, recompute=Recompute.FULL, stage_recompute_layers=(3, 0))
+    assert each.label() == "tp1 pp2 dp1 mb1 full(3,0)"
 
 
 @pytest.mark.parametrize("fields", [{"tp": 0}, {"dp": -1}, {"pp": 1.5}, {"sharding": "zero4"}, {"unknown": 1}])

@@ -10,21 +10,23 @@ from glmplan.layout.communication import Communication, Purpose
 from glmplan.layout.data_parallel import GradientBytes, data_communications
 from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout, Sharding
 from glmplan.layout.partition import partition_block
-from glmplan.layout.pipeline_parallel import split_into_stages
+from glmplan.layout.stages import split_into_stages
 from glmplan.layout.state_shards import shard_divisors, state_shards
+from glmplan.software.experts import ExpertKernels
 from glmplan.software.stack import Kernels
 from glmplan.workload.graph import workload_blocks
 from glmplan.workload.operation import Attention, Matmul, Operation, Split
 from tests.small_jobs import MODELS, job_of, legal_layouts, model, some_of
 
 FLASH = Kernels(attention="flash")
+EVEN = ExpertKernels(routing="contiguous", load_violation=0.0)
 
 
 def works(kind: str, table: LayoutTable) -> list[tuple[Operation | Communication, Operation | None]]:
     """Every node of every block on one rank, with the unsplit operation it came from."""
     job, found = job_of(model(kind)), []
     for block in workload_blocks(job, FLASH):
-        rank_block = partition_block(block, table, job, saves_gathered_input=False)
+        rank_block = partition_block(block, table, job, saves_gathered_input=False, experts=EVEN)
         for name in rank_block.graph:
             whole = block.graph.nodes[name]["operation"] if name in block.graph else None
             found.append((rank_block.graph.nodes[name]["work"], whole))

@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout, Schedule
-from glmplan.layout.pipeline_parallel import (
-    FIRST,
-    INNER,
-    LAST,
-    bubble_factor,
-    in_flight,
-    split_into_stages,
-    stage_transfer,
-)
+from glmplan.layout.pipeline_parallel import bubble, in_flight, stage_transfers
+from glmplan.layout.stages import FIRST, INNER, LAST, split_into_stages
 from glmplan.software.stack import Kernels
 from glmplan.workload.graph import LAYER_KINDS, BlockKind, workload_blocks
 from tests.small_jobs import job_of, model
@@ -53,7 +46,7 @@ def test_interleaving_divides_the_bubble(p: int, v: int) -> None:
     """Narayanan 2021, section 2.2.2: the bubble shrinks by the number of chunks."""
     schedule = Schedule.INTERLEAVED if v > 1 else Schedule.ONE_F_ONE_B
     layout = ParallelLayout(pp=p, virtual_stages=v, grad_accum=p, schedule=schedule)
-    assert bubble_factor(LayoutTable.of(layout), np.array([0.3])).item() == pytest.approx(1 / v)
+    assert bubble(LayoutTable.of(layout)).factor(np.array([0.3])).item() == pytest.approx(1 / v)
 
 
 @settings(max_examples=80)
@@ -98,13 +91,25 @@ def test_the_ends_of_the_model_are_on_the_ends_of_the_pipeline() -> None:
 @given(p=st.integers(2, 16), v=st.integers(1, 4), m=st.integers(1, 16))
 def test_a_stage_receives_activations_and_gradients_of_each_chunk_and_micro_batch(p: int, v: int, m: int) -> None:
     layout = ParallelLayout(pp=p, virtual_stages=v, grad_accum=m, dp=2, tp=2)
-    message = stage_transfer(LayoutTable.of(layout), np.array([100.0]))
+    message, gathered = stage_transfers(LayoutTable.of(layout), np.array([100.0]), split=False)
     assert np.asarray(message.count).item() == 2 * m * v
     assert np.asarray(message.bytes).item() == 100.0
     assert np.asarray(message.group.ranks).item() == 2
     assert np.asarray(message.group.stride).item() == 4
-    alone = stage_transfer(LayoutTable.of(ParallelLayout()), np.array([100.0]))
-    assert np.asarray(alone.bytes).item() == 0.0
+    assert np.asarray(gathered.bytes).item() == 0.0
+    alone = stage_transfers(LayoutTable.of(ParallelLayout()), np.array([100.0]), split=False)
+    assert all(np.asarray(part.bytes).item() == 0.0 for part in alone)
+
+
+@given(tp=st.sampled_from([1, 2, 4, 8]), sequence_parallel=st.booleans())
+def test_a_split_transfer_sends_each_byte_once_and_gathers_it_inside_the_node(tp: int, sequence_parallel: bool) -> None:
+    """Narayanan 2021 (arXiv:2104.04473, section 4.1): 1/t of the tensor over the network, then an all-gather."""
+    layout = ParallelLayout(tp=tp, pp=2, sequence_parallel=sequence_parallel)
+    message, gathered = stage_transfers(LayoutTable.of(layout), np.array([800.0]), split=True)
+    shares = 1 if sequence_parallel else tp
+    assert np.asarray(message.bytes).item() * shares == pytest.approx(800.0)
+    assert np.asarray(gathered.bytes).item() == (800.0 if shares > 1 else 0.0)
+    assert np.asarray(gathered.group.ranks).item() == tp
 
 
 def test_zero_bubble_schedules_shrink_the_bubble_by_what_weight_gradients_fill() -> None:
@@ -112,12 +117,12 @@ def test_zero_bubble_schedules_shrink_the_bubble_by_what_weight_gradients_fill()
     third = np.array([1 / 3])
     h1 = LayoutTable.of(ParallelLayout(pp=4, grad_accum=8, schedule=Schedule.ZERO_BUBBLE_H1))
     h2 = LayoutTable.of(ParallelLayout(pp=4, grad_accum=7, schedule=Schedule.ZERO_BUBBLE_2P))
-    assert bubble_factor(h1, third).item() == pytest.approx(1 / 3)
-    assert bubble_factor(h2, third).item() == pytest.approx(0.0)
+    assert bubble(h1).factor(third).item() == pytest.approx(1 / 3)
+    assert bubble(h2).factor(third).item() == pytest.approx(0.0)
 
 
 def test_one_micro_batch_leaves_nothing_to_fill_a_zero_bubble_with() -> None:
     """With m = 1 a step takes p (F + B) + W: the bubble is (p - 1)(F + B), two thirds of 1F1B's when F = B = W."""
     for schedule in (Schedule.ZERO_BUBBLE_H1, Schedule.ZERO_BUBBLE_2P):
         table = LayoutTable.of(ParallelLayout(pp=4, grad_accum=1, schedule=schedule))
-        assert bubble_factor(table, np.array([1 / 3])).item() == pytest.approx(2 / 3)
+        assert bubble(table).factor(np.array([1 / 3])).item() == pytest.approx(2 / 3)

@@ -1,10 +1,12 @@
 """The rules of layouts: for each one example that breaks it, with its sentence, and one that keeps it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from glmplan.architecture.catalog import load_architecture
-from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout
+from glmplan.layout.parallel_layout import LayoutTable, Offload, ParallelLayout
 from glmplan.layout.rules import RULES, Context, broken_rules, divisors, legal_rows
 from glmplan.software.catalog import load_stack
 from tests.small_jobs import context_of, job_of, legal_layouts, model, some_of
@@ -57,6 +59,19 @@ BREAKING = [
         "layout.cp: 2 needs a causal model and 2 x cp to divide seq_len 256; use 1 or a smaller one",
     ),
     (
+        "cp ranks cannot trade sequences for heads",
+        DENSE,
+        {"cp": 4, "dp": 2, "grad_accum": 4, "context": "all-to-all"},
+        "layout.context: all-to-all needs tp x cp = 4 to divide kv_heads 2 (hierarchical: to share a divisor with it);"
+        " use ring or a smaller cp",
+    ),
+    (
+        "not supported by the software stack",
+        supported_by("torchtitan"),
+        {"cp": 2, "dp": 4, "grad_accum": 2, "context": "ring"},
+        "layout.context: ring is not supported by torchtitan; use gathered-blocks",
+    ),
+    (
         "sequence parallelism does not fit",
         DENSE,
         PLAIN | {"sequence_parallel": True},
@@ -101,6 +116,54 @@ BREAKING = [
         " a smaller divisor above 1 for HSDP",
     ),
     (
+        "expert_tp does not fit tp",
+        EXPERTS,
+        {"tp": 2, "dp": 4, "grad_accum": 2, "expert_tp": 1},
+        "layout.expert_tp: 1 must divide tp 2, and below it needs sequence_parallel; use 2 or turn sequence_parallel"
+        " on",
+    ),
+    (
+        "stated stages do not hold the layers",
+        DENSE,
+        {"pp": 2, "dp": 4, "grad_accum": 2, "stage_layers": (2, 1)},
+        "layout.stage_layers: 2 chunks with 3 layers are not pp x virtual_stages = 2 chunks with 4;"
+        " only the first and the last may be empty",
+    ),
+    (
+        "stated stages do not hold the layers",
+        DENSE,
+        {"pp": 4, "dp": 2, "grad_accum": 4, "stage_layers": (2, 0, 1, 1)},
+        "layout.stage_layers: 4 chunks with 4 layers are not pp x virtual_stages = 4 chunks with 4;"
+        " only the first and the last may be empty",
+    ),
+    (
+        "a number of recomputed layers needs full recomputation",
+        DENSE,
+        PLAIN | {"recompute_layers": 2},
+        "layout.recompute_layers: 2 with recompute none, pp 1; it needs recompute full,"
+        " and either one number for all stages or one for each",
+    ),
+    (
+        "a number of recomputed layers needs full recomputation",
+        DENSE,
+        {"pp": 2, "dp": 4, "grad_accum": 2, "recompute": "full", "stage_recompute_layers": (1,)},
+        "layout.stage_recompute_layers: 1 numbers with recompute full, pp 2; it needs recompute full,"
+        " and either one number for all stages or one for each",
+    ),
+    (
+        "a number of recomputed layers needs full recomputation",
+        supported_by("deepspeed"),
+        PLAIN | {"recompute": "full", "recompute_layers": 2},
+        "layout.recompute_layers: 2 is not supported by deepspeed, which recomputes all layers alike; leave it out",
+    ),
+    (
+        "the host's figures are not known",
+        DENSE,
+        PLAIN | {"offload": "optimizer"},
+        "layout.offload: optimizer needs the device's host_link and the node's host.memory_bandwidth in the cluster's"
+        " profile; state them or use none",
+    ),
+    (
         "ZeRO-2 and ZeRO-3 do not go with a pipeline",
         DENSE,
         {"pp": 2, "dp": 4, "grad_accum": 2, "sharding": "zero2", "shard_group": 4},
@@ -134,6 +197,22 @@ KEEPING = [
     (DENSE, PLAIN | {"sharding": "hsdp", "shard_group": 2}),
     (EXPERTS, PLAIN | {"ep": 4, "sharding": "zero1", "shard_group": 8}),
     (EXPERTS, {"cp": 2, "dp": 4, "grad_accum": 2, "ep": 4}),
+    (EXPERTS, {"tp": 4, "dp": 2, "grad_accum": 4, "ep": 4, "expert_tp": 1, "sequence_parallel": True}),
+    (DENSE, {"pp": 4, "dp": 2, "grad_accum": 4, "stage_layers": (0, 2, 2, 0)}),
+    (
+        DENSE,
+        {
+            "pp": 2,
+            "dp": 4,
+            "grad_accum": 2,
+            "virtual_stages": 2,
+            "schedule": "interleaved",
+            "stage_layers": (0, 2, 1, 1),
+            "recompute": "full",
+            "stage_recompute_layers": (1, 0),
+        },
+    ),
+    (replace(DENSE, offloads=tuple(Offload)), PLAIN | {"offload": "optimizer+activations"}),
     (ENCODER, {"pp": 4, "tp": 2, "grad_accum": 8}),
     (supported_by("deepspeed"), PLAIN | {"sharding": "zero3", "shard_group": 8}),
 ]
