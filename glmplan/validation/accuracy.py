@@ -108,21 +108,25 @@ def _inside(items: Sequence[Comparison]) -> float | None:
 
 
 def rankings(comparisons: Sequence[Comparison]) -> list[SweepRanking]:
-    """The ranking of every sweep with at least ``MIN_SWEEP`` runs, suspect runs apart from the others."""
-    sweeps: dict[tuple[str, bool], list[Comparison]] = defaultdict(list)
+    """The ranking of every sweep with at least ``MIN_SWEEP`` configurations, suspect runs apart from the others.
+
+    Re-runs of one configuration are averaged first: a layout is chosen, not the container that it runs in.
+    """
+    sweeps: dict[tuple[str, bool], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for item in comparisons:
         if item.membership.sweep and item.tokens_per_s_per_gpu is not None:
-            sweeps[item.membership.sweep, item.membership.trusted].append(item)
+            runs = sweeps[item.membership.sweep, item.membership.trusted]
+            runs[item.membership.configuration or item.id].append(item.tokens_per_s_per_gpu)
     found = []
-    for (name, _), items in sweeps.items():
-        if len(items) < MIN_SWEEP:
+    for (name, _), configurations in sweeps.items():
+        if len(configurations) < MIN_SWEEP:
             continue
-        speeds = np.array([item.tokens_per_s_per_gpu for item in items])
+        speeds = np.array([np.mean(runs, axis=0) for runs in configurations.values()])
         measured, predicted = speeds[:, 0], speeds[:, 1]
         found.append(
             SweepRanking(
                 sweep=name,
-                cases=len(items),
+                cases=len(configurations),
                 spread=float(measured.max() / measured.min()),
                 spearman=spearman(measured, predicted),
                 regret=float(1 - measured[np.argmax(predicted)] / measured.max()),

@@ -16,7 +16,8 @@ from glmplan.errors import GlmplanError
 from glmplan.layout.parallel_layout import LayoutTable
 from glmplan.software.catalog import load_stack
 from glmplan.software.stack import Stack
-from glmplan.validation.case import CaseInputs, Part, as_run
+from glmplan.validation.case import CaseInputs, Part
+from glmplan.validation.stated_kernels import as_run, stated_key
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -144,7 +145,7 @@ def _batches(cases: Sequence[CaseInputs]) -> list[_Batch]:
     for index, case in enumerate(cases):
         for part in case.parts:
             job = part.job.model_copy(update={"global_batch": 1})
-            groups[job, id(case.cluster), case.stack, case.measurement.cuda_graph].append((index, part))
+            groups[job, id(case.cluster), case.stack, stated_key(case.measurement)].append((index, part))
     found = []
     for members in groups.values():
         first = cases[members[0][0]]

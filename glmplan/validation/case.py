@@ -13,21 +13,20 @@ from glmplan.architecture.parameters import parameter_counts
 from glmplan.documents import faults_of
 from glmplan.errors import GlmplanError
 from glmplan.hardware.cluster import Cluster
-from glmplan.layout.parallel_layout import ParallelLayout
+from glmplan.layout.parallel_layout import ContextKind, ParallelLayout
 from glmplan.plan.measurement import Measurement
 from glmplan.software.catalog import list_stacks, load_stack
-from glmplan.software.stack import HOST_SHARE, Stack
 from glmplan.validation.case_architecture import case_architecture
 from glmplan.validation.case_cluster import case_cluster
 from glmplan.validation.case_fields import Fields, Unusable
-from glmplan.validation.case_layout import case_layout, case_precision
+from glmplan.validation.case_layout import case_layout, case_precision, case_recipe
 from glmplan.validation.case_rules import taken
 from glmplan.validation.contradiction import contradictions, implausible, parameter_contradiction
 from glmplan.validation.quantity import MemoryQuantity, TimeQuantity, memory_quantity, time_quantity
+from glmplan.validation.stated_kernels import as_run
 from glmplan.workload.job import TrainingJob
 
 SOFTWARE_NAMES = "software_names.yaml"
-CUDA_GRAPHS = tuple(HOST_SHARE)
 _NOT_MODELLED = {"finetune-lora": "LoRA is", "hybrid": "state-space or sparse-attention layers are"}
 
 
@@ -74,16 +73,6 @@ class CaseInputs:
         return case.kind == "pretrain" and case.trust in ("A", "B") and case.suspect is None
 
 
-def as_run(stack: Stack, measurement: Measurement) -> Stack:
-    """``stack`` with what the record says about its kernels: the CUDA-graph class."""
-    stated = measurement.cuda_graph
-    if stated is None or stated == stack.kernels.cuda_graph:
-        return stack
-    if stated not in CUDA_GRAPHS:
-        raise Unusable(f"cuda_graph: expected one of {', '.join(CUDA_GRAPHS)}; got {stated!r}")
-    return stack.model_copy(update={"kernels": stack.kernels.model_copy(update={"cuda_graph": stated})})
-
-
 def to_inputs(
     measurement: Measurement, *, stack: str | None = None, cluster: str | None = None
 ) -> CaseInputs | Skipped:
@@ -112,11 +101,14 @@ def _inputs(measurement: Measurement, stack: str | None, profile: str | None) ->
     as_run(load_stack(stack), measurement)
     architecture = case_architecture(measurement, fields)
     layout, global_batch = case_layout(measurement, fields)
+    if layout.cp > 1:
+        layout = layout.model_copy(update={"context": ContextKind(load_stack(stack).support.context[0])})
     job = TrainingJob(
         architecture=architecture,
         seq_len=fields.whole("seq_len"),
         global_batch=global_batch,
         precision=case_precision(fields),
+        fp8_recipe=case_recipe(measurement),
     )
     _refuse_contradictory(parameter_contradiction(measurement, parameter_counts(architecture).total))
     cluster = case_cluster(measurement, fields, layout, profile)
@@ -152,8 +144,6 @@ def _refuse_unmodelled(measurement: Measurement) -> None:
         raise Unusable(f"{_NOT_MODELLED[measurement.kind]} not modelled (kind: {measurement.kind})")
     if layout.get("peft"):
         raise Unusable(f"layout.peft: {layout['peft']} is not modelled")
-    if layout.get("cpu_offload"):
-        raise Unusable(f"layout.cpu_offload: moving {layout['cpu_offload']} to the host is not modelled")
 
 
 def _refuse_contradictory(found: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from glmplan.hardware.catalog import load_cluster
 from glmplan.hardware.cluster import Cluster
 from glmplan.hardware.described import described_cluster
-from glmplan.layout.parallel_layout import ParallelLayout
+from glmplan.layout.parallel_layout import Offload, ParallelLayout
 from glmplan.plan.measurement import Measurement
 from glmplan.units import BYTES_PER_S, parse_quantity
 from glmplan.validation.case_fields import Fields, Unusable
@@ -44,6 +44,7 @@ def case_cluster(
         _bytes_per_s(scale_up["bandwidth"].value) if "bandwidth" in scale_up else None,
         "none" in scale_up,
         float(str(machine["matmul_derate"].value)) if "matmul_derate" in machine else 1.0,
+        _host(measurement, fields) if layout.offload is not Offload.NONE else None,
     )
 
 
@@ -63,6 +64,7 @@ def _described(
     scale_up_bytes_per_s: float | None,
     without_scale_up: bool,
     matmul_derate: float,
+    host_of: str | None,
 ) -> Cluster:
     return described_cluster(
         name="case",
@@ -75,7 +77,17 @@ def _described(
         without_scale_up=without_scale_up,
         network_link=link,
         matmul_derate=matmul_derate,
+        host_of=host_of,
     ).sized(gpus)
+
+
+def _host(measurement: Measurement, fields: Fields) -> str | None:
+    """The node whose host stands in for the case's, which no case states."""
+    rule = taken(HARDWARE, "host", measurement).get("node")
+    if rule is None:
+        return None
+    fields.assume("hardware.host", rule)
+    return str(rule.value)
 
 
 def _domain(measurement: Measurement, per_node: int) -> int:

@@ -4,13 +4,15 @@ import re
 from enum import StrEnum
 from typing import TypeVar
 
-from glmplan.layout.parallel_layout import ParallelLayout, Recompute, Schedule, Sharding
+from glmplan.layout.parallel_layout import Offload, ParallelLayout, Recompute, Schedule, Sharding
 from glmplan.plan.measurement import Measurement
-from glmplan.precision import Precision
+from glmplan.precision import Precision, Recipe
 from glmplan.validation.case_fields import Fields, Unusable
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
-_ADAM = re.compile(r"^(decoupled_|skip-step )?adamw?$", re.IGNORECASE)
+_ADAM = re.compile(r"^(decoupled_|skip-step )?adamw?(?P<host> \(CPU offload\))?$", re.IGNORECASE)
+_OFFLOADS = {frozenset(kind.split("+")): kind for kind in Offload}
+_RECIPE_NAMES = {"current": "tensorwise", "dynamic": "tensorwise"}
 _SCHEDULES = {
     "1f1b": Schedule.ONE_F_ONE_B,
     "gpipe": Schedule.GPIPE,
@@ -26,9 +28,7 @@ def case_layout(measurement: Measurement, fields: Fields) -> tuple[ParallelLayou
     The batch may end in a smaller micro-batch; ``grad_accum`` counts it. Raises Unusable where a needed field is not
     stated, ValidationError where values are out of range.
     """
-    optimizer = str(fields.get("layout.optimizer"))
-    if not _ADAM.match(optimizer):
-        raise Unusable(f"layout.optimizer: {optimizer} is not modelled; only Adam is")
+    offload = _offload(measurement, fields)
     gpus = fields.whole("hardware.gpus")
     tp, pp, cp = (fields.whole(f"layout.{name}") for name in ("tp", "pp", "cp"))
     if gpus % (tp * pp * cp):
@@ -45,6 +45,7 @@ def case_layout(measurement: Measurement, fields: Fields) -> tuple[ParallelLayou
         pp=pp,
         virtual_stages=virtual_stages,
         ep=fields.whole("layout.ep"),
+        expert_tp=_expert_tp(fields, tp),
         dp=dp,
         sharding=sharding,
         shard_group=shard_group,
@@ -53,6 +54,7 @@ def case_layout(measurement: Measurement, fields: Fields) -> tuple[ParallelLayou
         recompute=_choice(Recompute, "recompute", fields),
         schedule=_schedule(measurement, virtual_stages),
         sequence_parallel=tp > 1 and bool(fields.need("layout.sequence_parallel")),
+        offload=offload,
     )
     return layout, global_batch
 
@@ -60,6 +62,38 @@ def case_layout(measurement: Measurement, fields: Fields) -> tuple[ParallelLayou
 def case_precision(fields: Fields) -> Precision:
     """The format of the matmuls. Raises Unusable for one that is not known."""
     return _choice(Precision, "precision", fields)
+
+
+def _expert_tp(fields: Fields, tp: int) -> int | None:
+    """None where the experts are split as the dense parts are."""
+    degree = fields.whole("layout.expert_tp", default=tp) if tp > 1 else tp
+    return None if degree == tp else degree
+
+
+def case_recipe(measurement: Measurement) -> Recipe | None:
+    """How the run scaled tensors to 8 bits, where the source says. Raises Unusable for a recipe that is not known."""
+    stated = measurement.fp8_recipe
+    if stated is None:
+        return None
+    try:
+        return Recipe(_RECIPE_NAMES.get(stated, stated))
+    except ValueError:
+        raise Unusable(f"fp8_recipe: {stated} is not modelled; {', '.join(Recipe)} are") from None
+
+
+def _offload(measurement: Measurement, fields: Fields) -> Offload:
+    """What lies on the host, by the optimizer's name and by ``layout.cpu_offload``."""
+    optimizer = str(fields.get("layout.optimizer"))
+    adam = _ADAM.match(optimizer)
+    if adam is None:
+        raise Unusable(f"layout.optimizer: {optimizer} is not modelled; only Adam is")
+    stated = set(str(measurement.layout.get("cpu_offload") or "").split("+")) - {""}
+    if adam["host"]:
+        stated.add("optimizer")
+    offload = _OFFLOADS.get(frozenset(stated or {"none"}))
+    if offload is None:
+        raise Unusable(f"layout.cpu_offload: moving {'+'.join(sorted(stated))} to the host is not modelled")
+    return offload
 
 
 def _sharding(measurement: Measurement, fields: Fields, ranks: int) -> tuple[Sharding, int]:

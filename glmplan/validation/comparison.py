@@ -36,7 +36,7 @@ class Comparison:
     measured: float
     predicted: float
     low90: float | None
-    """Bounds of the 90 % interval of ``predicted``; None where the predictor gives none (memory)."""
+    """Bounds of the 90 % interval of ``predicted``; None where the predictor gives none."""
     high90: float | None
     grade: str
     error: float
@@ -63,14 +63,15 @@ def compare(prediction: Prediction) -> list[Comparison]:
     if case.time is not None:
         found.append(_time(prediction))
     if case.memory is not None and prediction.peak_memory_gib is not None:
+        low, high = prediction.peak_memory_90_gib or (None, None)
         found.append(
             Comparison(
                 id=case.id,
                 quantity="peak_memory_gib",
                 measured=case.memory.measured_gib,
                 predicted=prediction.peak_memory_gib,
-                low90=None,
-                high90=None,
+                low90=low,
+                high90=high,
                 grade=str(prediction.grade),
                 error=prediction.peak_memory_gib / case.memory.measured_gib - 1,
                 membership=_membership(case, prediction),

@@ -8,13 +8,15 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from glmplan.hardware.calibration import Calibration
 from glmplan.validation.accuracy import errors_of
 from glmplan.validation.bench import Bench, load_stack_once, shifted
-from glmplan.validation.held_out import Labels
+from glmplan.validation.held_out import FOLDS, Labels
 from glmplan.validation.shared_fit import fit_shared
 
+Floats = npt.NDArray[np.float64]
 FEWEST = 6
 """Configurations that a stack on a device needs."""
 
@@ -42,3 +44,24 @@ def group_calibrations(bench: Bench, labels: Labels, *, made_by: str) -> Iterato
             constants={name: float(f"{moved[name]:.6g}") for name in sorted(fit.shifts)},
             residual_mape=errors_of(names, errors)["mape"],
         )
+
+
+def cross_calibrated_s(bench: Bench, labels: Labels, *, seed: int = 0) -> Floats:
+    """Step times of the cases that the calibrations are made from, each by a calibration to the other folds of its
+    stack and device; no number for the other cases. ``seed`` draws the folds. Re-runs of a configuration share one.
+    """
+    seconds = np.full(len(bench.cases), np.nan)
+    pairs = np.array([f"{stack} {device}" for stack, device in zip(labels.stacks, labels.devices, strict=True)])
+    for pair in sorted(set(pairs)):
+        members = np.flatnonzero((pairs == pair) & labels.trusted)
+        names = sorted({labels.configurations[i] for i in members})
+        if len(names) < FEWEST:
+            continue
+        order = np.random.default_rng(seed).permutation(len(names))
+        fold_of = {names[k]: place % FOLDS for place, k in enumerate(order)}
+        folds = np.array([fold_of[labels.configurations[i]] for i in members])
+        for fold in range(FOLDS):
+            held, others = members[folds == fold], members[folds != fold]
+            fit = fit_shared(bench, others, labels.machines, labels.weights, with_levels=False)
+            seconds[held] = fit.step_times_s(bench, held, labels.machines)
+    return seconds

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from glmplan.cost.estimate import Grade
+from glmplan.hardware.catalog import shipped_calibration
 from glmplan.validation.accuracy import errors_of
 from glmplan.validation.case_source import source_of
+from glmplan.validation.coverage import Residual
 from glmplan.validation.held_out import FEWEST, FOLDS, configuration_of
 from glmplan.validation.memory_fit import MemoryFit, fit_memory
 from glmplan.validation.predict import Prediction
@@ -94,3 +97,25 @@ def memory_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
             row[name] = errors_of(names, values[members] / peaks.measured[members] - 1)
         rows.append(row)
     return rows
+
+
+def memory_residuals(predictions: Sequence[Prediction]) -> list[Residual]:
+    """Measured over predicted peaks of trusted cases. No calibration moves memory: the prediction is the preset's, and
+    its grade the one that a plan for this stack and device has.
+    """
+    found = []
+    for item in predictions:
+        case = item.case
+        if case.memory is None or item.peak_memory_gib is None or not case.trusted:
+            continue
+        calibrated = shipped_calibration(case.stack, case.cluster.device.name) is not None
+        found.append(
+            Residual(
+                grade=Grade.CALIBRATED if calibrated else item.grade,
+                kind=case.memory.kind,
+                source=source_of(case.measurement),
+                configuration=configuration_of(case),
+                ratio=case.memory.measured_gib / item.peak_memory_gib,
+            )
+        )
+    return found

@@ -1,7 +1,7 @@
 """Predicts cases. Cases that share job, cluster and stack are estimated together, as one table of layouts."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,8 @@ from glmplan.errors import GlmplanError
 from glmplan.hardware.cluster import Cluster
 from glmplan.layout.parallel_layout import LayoutTable
 from glmplan.software.stack import Stack
-from glmplan.validation.case import CaseInputs, Part, Skipped, as_run
+from glmplan.validation.case import CaseInputs, Part, Skipped
+from glmplan.validation.stated_kernels import as_run, stated_key
 from glmplan.workload.job import TrainingJob
 
 Floats = npt.NDArray[np.float64]
@@ -46,6 +47,8 @@ class Prediction:
     step_time_high90_s: float
     peak_memory_gib: float | None
     """Counted as the case counts it; None where the case gives no memory."""
+    peak_memory_90_gib: tuple[float, float] | None
+    """Its 90 % interval."""
     grade: Grade
     memory_fraction: float
     """Predicted peak, reserve included, over the device's capacity."""
@@ -102,11 +105,11 @@ def _batches(cases: Sequence[CaseInputs], *, same_batch: bool = False) -> list[_
 
     ``same_batch`` joins jobs that differ in their global batch only: a step's time knows it from the layout.
     """
-    batches: dict[tuple[TrainingJob, int, str, str | None], list[tuple[int, Part]]] = defaultdict(list)
+    batches: dict[tuple[TrainingJob, int, str, Hashable], list[tuple[int, Part]]] = defaultdict(list)
     for index, case in enumerate(cases):
         for part in case.parts:
             job = part.job.model_copy(update={"global_batch": 1}) if same_batch else part.job
-            batches[job, id(case.cluster), case.stack, case.measurement.cuda_graph].append((index, part))
+            batches[job, id(case.cluster), case.stack, stated_key(case.measurement)].append((index, part))
     return [_Batch(job=job, members=members) for (job, *_), members in batches.items()]
 
 
@@ -114,15 +117,17 @@ def _prediction(case: CaseInputs, parts: list[tuple[float, StepEstimate]]) -> Pr
     seconds = sum(weight * estimate.step_time_s for weight, estimate in parts)
     if not np.isfinite(seconds) or seconds <= 0:
         return Skipped(id=case.id, reason="the layout has no estimate; it breaks a rule of the cost model")
-    memory = None
+    memory = bounds = None
     if case.memory is not None:
-        memory = max(case.memory.predicted_gib(estimate) for _, estimate in parts)
+        fullest = max((estimate for _, estimate in parts), key=case.memory.predicted_gib)
+        memory, bounds = case.memory.predicted_gib(fullest), case.memory.bounds_gib(fullest)
     return Prediction(
         case=case,
         step_time_s=seconds,
         step_time_low90_s=sum(weight * estimate.step_time_low90_s for weight, estimate in parts),
         step_time_high90_s=sum(weight * estimate.step_time_high90_s for weight, estimate in parts),
         peak_memory_gib=memory,
+        peak_memory_90_gib=bounds,
         grade=parts[0][1].grade,
         memory_fraction=max(estimate.peak_memory_bytes / estimate.memory_capacity_bytes for _, estimate in parts),
     )

@@ -7,12 +7,12 @@ from typing import Literal
 
 from glmplan.architecture.model_flops import model_flops_per_token
 from glmplan.cost.estimate import StepEstimate
+from glmplan.cost.interval import Counting, load_intervals
 from glmplan.plan.measurement import Measurement
 from glmplan.units import BYTES, FLOPS_PER_S, parse_quantity
 from glmplan.validation.case_rules import taken
 from glmplan.workload.job import TrainingJob
 
-MemoryKind = Literal["allocated", "reserved", "device"]
 ASSUMPTIONS = "case_assumptions.yaml"
 GIB_BYTES = parse_quantity("1 GiB", BYTES)
 _TFLOPS = parse_quantity("1 TFLOP/s", FLOPS_PER_S)
@@ -39,7 +39,7 @@ class MemoryQuantity:
     """A measured peak of device memory and how it was counted."""
 
     measured_gib: float
-    kind: MemoryKind
+    kind: Counting
 
     def predicted_gib(self, estimate: StepEstimate) -> float:
         """The estimate counted the same way: tensors, what the allocator holds, or all that is taken of the device."""
@@ -51,6 +51,12 @@ class MemoryQuantity:
             case "device":
                 held = estimate.device_memory_bytes
         return held / GIB_BYTES
+
+    def bounds_gib(self, estimate: StepEstimate) -> tuple[float, float]:
+        """The 90 % interval of ``predicted_gib``."""
+        interval = load_intervals().memory[self.kind][estimate.grade]
+        predicted = self.predicted_gib(estimate)
+        return predicted * interval.low, predicted * interval.high
 
 
 def time_quantity(
@@ -85,7 +91,7 @@ def memory_quantity(measurement: Measurement) -> MemoryQuantity | None:
     value = measurement.measured.peak_memory_gib
     if value is None:
         return None
-    kind: MemoryKind = taken(ASSUMPTIONS, "memory", measurement)["kind"].value
+    kind: Counting = taken(ASSUMPTIONS, "memory", measurement)["kind"].value
     return MemoryQuantity(measured_gib=value, kind=kind)
 
 

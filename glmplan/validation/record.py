@@ -10,16 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from glmplan.architecture.model_flops import model_flops_per_token
+from glmplan.cost.estimate import Grade
+from glmplan.cost.interval import work_of
 from glmplan.layout.parallel_layout import Recompute
 from glmplan.validation.accuracy import errors_of, rankings, short
 from glmplan.validation.bench import Bench, load_stack_once
 from glmplan.validation.case import CaseInputs, Skipped
 from glmplan.validation.comparison import Comparison, compare
-from glmplan.validation.coverage import Residual, coverage
+from glmplan.validation.coverage import Residual, coverage_rows
+from glmplan.validation.group_calibration import cross_calibrated_s
 from glmplan.validation.held_out import Columns, Labels, after_one_step, columns_of, labels_of
-from glmplan.validation.memory_record import memory_rows
+from glmplan.validation.memory_record import memory_residuals, memory_rows
 from glmplan.validation.predict import Estimator, Prediction, predict_cases
 from glmplan.validation.record_set import RecordSet, cause_of, members_of, record_sets
+from glmplan.validation.repeats import repeat_rows, spreads
+from glmplan.validation.withheld_device import withheld_step_times_s
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -32,7 +37,8 @@ class Record:
     """The record and the residuals that intervals are made from."""
 
     document: dict[str, Any]
-    residuals: tuple[Residual, ...]
+    times: tuple[Residual, ...]
+    memory: tuple[Residual, ...]
 
 
 def prior_record(bench: Bench) -> dict[str, dict[str, Any]]:
@@ -56,24 +62,26 @@ def accuracy_record(cases: Sequence[CaseInputs], skipped: Sequence[Skipped], est
     predictions = [item for item in found if isinstance(item, Prediction)]
     refused = [*skipped, *(item for item in found if isinstance(item, Skipped))]
     compared = {item.id: item for p in predictions for item in compare(p) if not item.is_memory}
-    grades = {item.case.id: str(item.grade) for item in predictions}
-    residuals = _residuals(bench, labels, columns, grades)
+    grades = {id(item.case): item.grade for item in predictions}
+    times = _residuals(bench, labels, columns, grades)
+    memory = memory_residuals(predictions)
     document = {
-        "schema_version": 1,
+        "schema_version": 2,
         "cases": {"read": len(cases) + len(skipped), "predicted": len(predictions), "skipped": len(refused)},
         "time": [_time_row(chosen, bench, labels, columns) for chosen in record_sets("time")],
         "memory": memory_rows(predictions),
         "ranking": {name: _ranking(bench, columns, name, compared) for name in COLUMNS},
-        "coverage": coverage(residuals),
+        "intervals": {"step_time": coverage_rows(times), "memory": coverage_rows(memory)},
         "not_fitting": [
             {"id": item.case.id, "memory_fraction": short(item.memory_fraction)}
             for item in predictions
             if item.case.trusted and item.memory_fraction > 1.0
         ],
+        "repeats": repeat_rows(bench, labels, columns),
         "misfits": _misfits(bench, labels, columns),
         "doubtful": _doubtful(bench, labels, columns),
     }
-    return Record(document=document, residuals=tuple(residuals))
+    return Record(document=document, times=tuple(times), memory=tuple(memory))
 
 
 def executed_flops(case: CaseInputs) -> float:
@@ -149,7 +157,7 @@ def _after_one_step(bench: Bench, labels: Labels, columns: Columns, members: Ind
 
 
 def _ranking(bench: Bench, columns: Columns, name: str, compared: dict[str, Comparison]) -> dict[str, Any]:
-    seconds = dict(zip(COLUMNS, (columns.prior_s, columns.fitted_s, columns.unseen_s), strict=True))[name]
+    seconds = dict(zip(COLUMNS, (columns.prior_s, columns.ranked_s, columns.unseen_s), strict=True))[name]
     moved = []
     for case, value in zip(bench.cases, seconds, strict=True):
         item = compared.get(case.id)
@@ -167,29 +175,43 @@ def _ranking(bench: Bench, columns: Columns, name: str, compared: dict[str, Comp
     }
 
 
-def _residuals(bench: Bench, labels: Labels, columns: Columns, grades: dict[str, str]) -> list[Residual]:
-    """Measured over predicted: of fits to the same stack and device (calibrated), of other sources only (the rest)."""
+def _residuals(bench: Bench, labels: Labels, columns: Columns, grades: dict[int, Grade]) -> list[Residual]:
+    """Measured over predicted step times, as a planner of each grade would predict them.
+
+    Calibrated: by calibrations to other folds of the same stack and device. Transferred: unseen, with the kernels of
+    the device or its generation. Datasheet: with all of the generation withheld, and runs that lack it as they are.
+    """
+    columns_s = {
+        Grade.CALIBRATED: cross_calibrated_s(bench, labels),
+        Grade.TRANSFERRED: columns.unseen_s,
+        Grade.DATASHEET: withheld_step_times_s(bench, labels),
+    }
     found = []
-    for i in np.flatnonzero(labels.trusted):
-        group, name, ratio = labels.sources[i], labels.configurations[i], bench.measured_s[i]
-        found.append(
-            Residual(grade="calibrated", source=group, configuration=name, ratio=float(ratio / columns.fitted_s[i]))
-        )
-        grade = grades[bench.cases[i].id]
-        if grade != "calibrated":
-            found.append(
-                Residual(grade=grade, source=group, configuration=name, ratio=float(ratio / columns.unseen_s[i]))
-            )
+    for i in np.flatnonzero(labels.trusted).tolist():
+        case = bench.cases[i]
+        for grade, seconds in columns_s.items():
+            known = grade is not Grade.TRANSFERRED or grades[id(case)] is Grade.TRANSFERRED
+            if known and np.isfinite(seconds[i]):
+                found.append(
+                    Residual(
+                        grade=grade,
+                        kind=str(work_of(case.job)),
+                        source=labels.sources[i],
+                        configuration=labels.configurations[i],
+                        ratio=float(bench.measured_s[i] / seconds[i]),
+                    )
+                )
     return found
 
 
 def _misfits(bench: Bench, labels: Labels, columns: Columns) -> list[dict[str, Any]]:
     """The configurations that even their own stack's fit misses most, each once."""
     errors = columns.fitted_s / bench.measured_s - 1
+    spread = {i: short(value) for i, value in spreads(bench, labels).items()}
     rows: dict[str, dict[str, Any]] = {}
     for i in sorted(np.flatnonzero(labels.trusted).tolist(), key=lambda k: -abs(errors[k])):
         if len(rows) < _MISFITS:
-            row = _case_row(bench, columns, i) | {"parts": bench.largest_parts(i)}
+            row = _case_row(bench, columns, i) | {"spread": spread.get(i), "parts": bench.largest_parts(i)}
             rows.setdefault(labels.configurations[i], row | {"cause": cause_of(bench.cases[i].measurement)})
     return list(rows.values())
 

@@ -92,7 +92,7 @@ def _memory(plan: Plan, measurement: Measurement, option: Option) -> list[Compar
     memory = memory_quantity(measurement)
     if memory is None:
         return []
-    values = (memory.predicted_gib(option.estimate), None, None)
+    values = (memory.predicted_gib(option.estimate), *memory.bounds_gib(option.estimate))
     return [
         _comparison(plan, measurement, option, quantity="peak_memory_gib", measured=memory.measured_gib, values=values)
     ]

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from glmplan.cli.main import cli
 from glmplan.cost.estimate import Grade
-from glmplan.cost.interval import Intervals
+from glmplan.cost.interval import Intervals, Work, load_intervals
 from glmplan.documents import check, read_yaml
 from glmplan.errors import DocumentError, GlmplanError, InputError, NoData
 from tests.validation.records import record, write_lines
@@ -71,7 +71,7 @@ def test_json_has_the_fields_of_the_contract(cases: Path) -> None:
 def test_csv_is_one_row_a_comparison(cases: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run("--cases", str(cases), "--format", "csv"))))
     assert [row["id"] for row in rows] == ["sample", "memory", "memory", "speed"]
-    assert rows[2]["low90"] == ""
+    assert float(rows[2]["low90"]) < float(rows[2]["predicted"]) < float(rows[2]["high90"])
 
 
 @pytest.mark.parametrize("output_format", ["text", "md"])
@@ -123,8 +123,11 @@ def test_held_out_residuals_give_intervals_and_the_record(tmp_path: Path) -> Non
     run("--cases", str(path), "--held-out", "--intervals", str(output), "--record", str(tmp_path))
     written = check(Intervals, read_yaml(output))
     assert written.made_by == "glmplan validate --cases c.jsonl --held-out"
-    assert written.step_time[Grade.TRANSFERRED].measurements == 24
-    assert written.step_time[Grade.CALIBRATED].measurements == 24
+    assert [written.step_time[grade][Work.DENSE].measurements for grade in Grade] == [24, 24, 24]
+    assert (
+        written.step_time[Grade.CALIBRATED][Work.EXPERTS] == load_intervals().step_time[Grade.CALIBRATED][Work.EXPERTS]
+    )
+    assert written.memory == load_intervals().memory
     document = json.loads((tmp_path / "accuracy.json").read_text())
     everything = next(row for row in document["time"] if row["set"] == "all")
     assert (everything["cases"], everything["rests_on"]) == (24, {"preset": 24})
@@ -136,6 +139,19 @@ def test_a_record_needs_held_out_predictions(tmp_path: Path) -> None:
     path = many_runs(tmp_path)
     assert "--held-out" in str(refusal("--cases", str(path), "--intervals", "i.yaml"))
     assert "--calibration" in str(refusal("--cases", str(path), "--held-out", "--calibration", "c.yaml"))
+
+
+def test_charts_are_written_as_one_page_and_never_over_a_foreign_file(cases: Path, tmp_path: Path) -> None:
+    page = tmp_path / "accuracy.html"
+    output = run("--cases", str(cases), "--html", str(page))
+    assert "MAPE" in output
+    assert "Tokens per second and device, predicted over measured" in page.read_text(encoding="utf-8")
+    run("--cases", str(cases), "--html", str(page))
+    page.write_text("mine")
+    assert "was not made by glmplan" in str(refusal("--cases", str(cases), "--html", str(page)))
+    assert page.read_text() == "mine"
+    assert "--held-out" in str(refusal("--cases", str(cases), "--held-out", "--html", str(page)))
+    assert "--plan" in str(refusal("--plan", "p", "--run", "r", "--html", str(page)))
 
 
 def test_a_named_stack_stands_for_unknown_software(tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ class FakeTable:
             hfu=0.5,
             model_flops=1.0,
             peak_memory_bytes=11 * 2.0**30,
+            peak_memory_low90_bytes=10.5 * 2.0**30,
+            peak_memory_high90_bytes=12 * 2.0**30,
             memory_capacity_bytes=80 * 2.0**30,
             memory=MemoryBreakdown(**(held | {"parameters_bytes": 10 * 2.0**30, "reserve_bytes": 2.0**30})),
             time=TimeBreakdown(**(nothing | {"forward_s": seconds})),

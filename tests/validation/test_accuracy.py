@@ -47,6 +47,16 @@ def test_a_sweep_is_ranked_and_its_regret_is_what_the_pick_loses() -> None:
     assert found.tells
 
 
+def test_re_runs_of_one_configuration_are_one_run_of_a_sweep() -> None:
+    again = [comparison(f"again-{i}", measured=1.0 + i, predicted=2.0, configuration="c0", sweep="s") for i in range(3)]
+    others = [
+        comparison(f"c{i}", measured=2.0 + i, predicted=2.0 + i, configuration=f"c{i}", sweep="s") for i in range(1, 4)
+    ]
+    (found,) = rankings([*again, *others])
+    assert found.cases == 4
+    assert found.regret == 0.0
+
+
 def test_short_sweeps_and_flat_ones_do_not_tell() -> None:
     assert rankings([comparison(str(i), measured=1.0 + i, predicted=1.0, sweep="s") for i in range(3)]) == []
     flat = [comparison(str(i), measured=1.0 + 0.01 * i, predicted=1.0, sweep="s") for i in range(4)]

@@ -61,7 +61,8 @@ def test_planted_constants_are_recovered() -> None:
 
 
 def test_a_handful_of_runs_comes_much_closer_than_the_prior() -> None:
-    runs = measured_with(truth(), varied())
+    near = load_stack("megatron-core").with_constants(PLANTED | {"fixed_step_s": 0.006})  # within what a prior allows
+    runs = measured_with(near, varied())
     few, rest = runs[::8], [case for index, case in enumerate(runs) if index % 8]
     stack = load_stack("megatron-core")
     result = calibrate(few, stack, fake_estimate, made_by="a test")

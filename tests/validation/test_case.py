@@ -71,7 +71,7 @@ def test_what_is_assumed_is_listed() -> None:
         ({"layout__schedule": "zero-bubble"}, "layout.schedule: zero-bubble is not modelled; 1f1b, gpipe, interleaved"),
         ({"layout__optimizer": "muon"}, "layout.optimizer: muon is not modelled"),
         ({"layout__precision": "int4"}, "layout.precision: int4 is not modelled; fp32"),
-        ({"layout__cpu_offload": "optimizer"}, "cpu_offload"),
+        ({"layout__cpu_offload": "parameters"}, "cpu_offload"),
         ({"layout__peft": "lora"}, "layout.peft: lora is not modelled"),
         ({"kind": "hybrid"}, "not modelled (kind: hybrid)"),
         ({"model__family": "diffusion"}, "model.family: diffusion is not modelled"),

@@ -97,7 +97,8 @@ def test_time_and_memory_are_two_comparisons() -> None:
     _, found = comparisons(measured={"step_time_s": 1.0, "peak_memory_gib": 8.0})
     assert [item.quantity for item in found] == ["step_time_s", "peak_memory_gib"]
     assert found[1].error == pytest.approx(0.25)
-    assert found[1].low90 is None
+    assert found[1].low90 is not None and found[1].high90 is not None
+    assert 0 < found[1].low90 < found[1].predicted < found[1].high90
 
 
 def test_a_case_carries_the_labels_it_is_grouped_by() -> None:

@@ -45,6 +45,23 @@ def test_no_set_is_a_tenth_worse_than_the_committed_record(
     assert not worse, f"set: (committed, now): {worse}; if it is meant, run make reports"
 
 
+def test_the_intervals_hold_for_sources_that_did_not_make_them(committed: dict[str, Any]) -> None:
+    rows = [*committed["intervals"]["step_time"], *committed["intervals"]["memory"]]
+    wholes = {row["grade"]: row for row in committed["intervals"]["step_time"] if row["kind"] == "all"}
+    assert wholes.keys() == {"calibrated", "transferred", "datasheet"}
+    for row in wholes.values():
+        assert 0.88 <= row["inside"] <= 0.96
+        assert row["inside_new_source"] >= 0.8
+    assert all(row["inside"] >= 0.88 for row in rows)
+
+
+def test_the_floor_of_repeated_runs_is_below_the_error_of_the_fit(committed: dict[str, Any]) -> None:
+    whole = next(row for row in committed["repeats"] if row["set"] == "all")
+    assert whole["runs"] > whole["groups"] >= 50
+    assert 0 < whole["floor"] < whole["fitted"]
+    assert whole["spread_median"] <= whole["spread_largest"]
+
+
 def test_averages_count_reruns_once() -> None:
     found = errors_of(["a", "a", "b"], np.array([0.1, 0.3, -0.4]))
     assert (found["mape"], found["bias"], found["worst"]) == (0.3, -0.1, 0.4)

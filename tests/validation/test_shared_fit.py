@@ -81,3 +81,13 @@ def test_doubtful_cases_are_not_learnt_from() -> None:
     with_them = columns_of(bench, labels_of(bench)).fitted_s[: len(trusted)]
     alone = Bench(trusted)
     assert with_them == pytest.approx(columns_of(alone, labels_of(alone)).fitted_s, rel=1e-6)
+
+
+def test_layouts_of_one_sweep_are_ranked_by_constants_that_saw_none_of_them() -> None:
+    cases = [
+        replace(case, measurement=case.measurement.model_copy(update={"sweep": "all"})) for case in runs("one/x", 0.1)
+    ]
+    bench = Bench(cases)
+    columns = columns_of(bench, labels_of(bench))
+    assert columns.ranked_s == pytest.approx(columns.prior_s)
+    assert columns.fitted_s != pytest.approx(columns.prior_s, rel=1e-3)
