@@ -2,7 +2,7 @@
 
 from glmplan.architecture.transformer import Architecture
 from glmplan.errors import InputError
-from glmplan.layout.parallel_layout import ParallelLayout, Sharding
+from glmplan.layout.parallel_layout import Offload, ParallelLayout, Sharding
 from glmplan.precision import Precision
 from glmplan.workload.job import TrainingJob
 
@@ -55,6 +55,9 @@ def _check_layout(job: TrainingJob, layout: ParallelLayout) -> None:
                 f"layout.{name}: the trainer does not run {name} {degree}; it runs tensor (tp) and data parallelism "
                 f"(dp with none, fsdp, hsdp); {_ELSEWHERE}"
             )
+    for name, value in (("recompute_layers", layout.recompute_layers), ("offload", layout.offload)):
+        if value not in (None, Offload.NONE):
+            raise InputError(f"layout.{name}: the trainer does not do {value}; leave it out, or {_ELSEWHERE}")
     if layout.global_batch != job.global_batch:
         raise InputError(
             f"layout: dp {layout.dp} x micro_batch {layout.micro_batch} x grad_accum {layout.grad_accum} = "

@@ -40,10 +40,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def set_threads(device: torch.device, ranks_on_node: int) -> None:
-    """Shares the cores among the ranks of this node: two ranks with all cores each are far slower than with half."""
+def set_threads(device: torch.device, ranks_on_node: int, threads: int | None = None) -> None:
+    """Gives this rank ``threads``, or its share of the node's cores: two ranks with all cores each are far slower."""
     if device.type == "cpu":
-        torch.set_num_threads(max(1, usable_cores() // ranks_on_node))
+        torch.set_num_threads(threads or max(1, usable_cores() // ranks_on_node))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: the device's, or the host's under a limit (which PyTorch tells in words only)."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def synchronise(device: torch.device) -> None:

@@ -90,14 +90,17 @@ def _start(run: TrainingRun, *, quiet: bool) -> TrainingResult:
     with tempfile.TemporaryDirectory(prefix="glmplan-") as folder:
         control = Path(folder)
         with alive(control):
-            process = subprocess.Popen(_command(run, control, quiet), env=_environment(run), start_new_session=True)
+            process = subprocess.Popen(
+                worker_command(run, control, quiet=quiet), env=worker_environment(run), start_new_session=True
+            )
             with _interrupts(process, control) as received:
                 exit_code = _wait(process, control)
         outcome = read_outcome(control)
     return _result(run, outcome, exit_code, received)
 
 
-def _command(run: TrainingRun, control: Path, quiet: bool) -> list[str]:
+def worker_command(run: TrainingRun, control: Path, *, quiet: bool) -> list[str]:
+    """The command that starts a written run's processes; they listen to what the launcher says at ``control``."""
     ranks = run.layout.world_size
     worker = ["-m", "glmplan.train.worker", "--directory", str(run.directory), "--control", str(control)]
     worker += ["--quiet"] if quiet else []
@@ -107,11 +110,11 @@ def _command(run: TrainingRun, control: Path, quiet: bool) -> list[str]:
     return [sys.executable, *agent, *worker]
 
 
-def _environment(run: TrainingRun) -> dict[str, str]:
+def worker_environment(run: TrainingRun) -> dict[str, str]:
     """This process's environment, without another torchrun's variables, and with the cores shared among the ranks."""
     foreign = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
-    threads = max(1, len(os.sched_getaffinity(0)) // run.layout.world_size)
+    threads = run.settings.execution.threads or max(1, len(os.sched_getaffinity(0)) // run.layout.world_size)
     added = {
         "OMP_NUM_THREADS": str(threads),
         # Threads that spin while they wait make a step many times slower as soon as anything else runs here.

@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 
 from glmplan.errors import InputError
+from glmplan.train.batch_prefetch import PrefetchedBatches
 from glmplan.train.batches import Batches, TokenSource
 from glmplan.train.checkpoint import save_checkpoint
 from glmplan.train.devices import peak_memory_bytes, reset_peak_memory, synchronise
@@ -16,13 +17,12 @@ from glmplan.train.evaluation import Evaluation, evaluate
 from glmplan.train.live_memory import LiveMemory
 from glmplan.train.optimizer import learning_rate_at
 from glmplan.train.progress import Display
-from glmplan.train.run_record import RunSettings
+from glmplan.train.run_record import WARMUP_STEPS, RunSettings
 from glmplan.train.step_log import StepLog, StepRecord
 from glmplan.train.stop_request import StopRequest
 from glmplan.train.training_step import Replica, train_step
 
 WARMUP_FRACTION = 0.2
-WARMUP_STEPS = 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,12 +62,21 @@ class Loop:
 
         Raises InputError when the loss is no number any more, or a checkpoint cannot be written.
         """
+        threads = self.settings.execution.loader_threads
+        feed = PrefetchedBatches(self.batches, threads=threads, last_step=self.settings.steps)
+        try:
+            return self._train(feed, resumed_from)
+        finally:
+            feed.close()
+
+    def _train(self, feed: PrefetchedBatches, resumed_from: int) -> Progression:
         settings = self.settings
         progression = Progression(last_step=resumed_from)
         for step in range(resumed_from + 1, settings.steps + 1):
-            self._step(step, progression)
+            self._step(step, feed, progression)
             last = step == settings.steps
-            if last or progression.interrupted or _due(step, settings.checkpoint_every):
+            due = last or progression.interrupted or _due(step, settings.checkpoint_every)
+            if due and not settings.timing_only:
                 save_checkpoint(self.replica, self.run_dir, step)
             if (last or _due(step, settings.validate_every)) and not progression.interrupted:
                 self._validate(step)
@@ -79,12 +88,12 @@ class Loop:
             progression.peak_memory_bytes = self._fullest_rank_bytes(progression.last_step)
         return progression
 
-    def _step(self, step: int, progression: Progression) -> None:
+    def _step(self, step: int, feed: PrefetchedBatches, progression: Progression) -> None:
         device, job = self.replica.device, self.replica.job
         rate = self._learning_rate(step)
         synchronise(device)
         begin = time.perf_counter()
-        loss, norm = train_step(self.replica, self.batches.of_step(step), learning_rate=rate)
+        loss, norm = train_step(self.replica, feed.of_step(step), learning_rate=rate)
         stop = torch.tensor(float(self.stop.wanted()), device=device)
         shared = torch.stack([loss, stop]).double()
         distributed.all_reduce(shared)

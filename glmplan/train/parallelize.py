@@ -6,7 +6,7 @@ it is given. Initial values come afterwards (``initialisation``).
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from torch.distributed.tensor.parallel import (
 from torch.utils.checkpoint import checkpoint
 
 from glmplan.layout.parallel_layout import ParallelLayout, Recompute, Sharding
+from glmplan.plan.execution import Execution
 from glmplan.precision import Precision
 from glmplan.train.decoder_model import AttentionCore, Block, Decoder
 from glmplan.train.mesh import RankGrid
@@ -34,7 +35,13 @@ HEADS_AXIS = 2
 
 
 def parallelize(
-    model: Decoder, job: TrainingJob, layout: ParallelLayout, grid: RankGrid, *, compile_backend: str | None = None
+    model: Decoder,
+    job: TrainingJob,
+    layout: ParallelLayout,
+    grid: RankGrid,
+    *,
+    compile_backend: str | None = None,
+    execution: Execution | None = None,
 ) -> None:
     """Turns ``model`` (on the meta device) into this rank's part of it, in place.
 
@@ -47,7 +54,7 @@ def parallelize(
         for layer in model.layers:
             layer.compile(backend=compile_backend)
     if layout.dp > 1 or job.precision is Precision.BF16:
-        _shard(model, job.precision, layout.sharding, grid)
+        _shard(model, job.precision, layout.sharding, grid, execution or Execution())
 
 
 class _Replicated(ParallelStyle):
@@ -143,14 +150,16 @@ def _recomputed(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Ten
     return run
 
 
-def _shard(model: Decoder, precision: Precision, sharding: Sharding, grid: RankGrid) -> None:
+def _shard(model: Decoder, precision: Precision, sharding: Sharding, grid: RankGrid, execution: Execution) -> None:
     """FSDP2 by layer. Replication is a shard group of one: parameters are copied for use, gradients all-reduced."""
     if precision is Precision.BF16:
         # Inputs are not cast: token numbers come in, and the rotary table must stay fp32.
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     else:
         policy = MixedPrecisionPolicy()
-    reshard = sharding not in (Sharding.ZERO1, Sharding.ZERO2)
+    reshard = execution.reshard_after_forward
+    if reshard is None:
+        reshard = sharding not in (Sharding.ZERO1, Sharding.ZERO2)
     shard = partial(fully_shard, mesh=grid.data, mp_policy=policy)
     if not model.arch.tied_embeddings:
         embeddings = [part for part in (model.embedding, model.position_embedding) if part is not None]
@@ -158,9 +167,24 @@ def _shard(model: Decoder, precision: Precision, sharding: Sharding, grid: RankG
         # The head's backward comes right after its forward, so it stays gathered in between.
         last = [part for part in (model.norm, model.head) if part is not None]
         shard(last, reshard_after_forward=False)
-    for layer in model.layers:
-        shard(layer, reshard_after_forward=reshard)
+    layers = list(model.layers)
+    buckets = [
+        layers[at : at + execution.layers_per_bucket] for at in range(0, len(layers), execution.layers_per_bucket)
+    ]
+    for bucket in buckets:
+        shard(bucket, reshard_after_forward=reshard)
     shard(model, reshard_after_forward=False)
+    if execution.prefetch_layers:
+        _prefetch(buckets, execution.prefetch_layers)
+
+
+def _prefetch(buckets: list[list[nn.Module]], ahead: int) -> None:
+    """Gathers ``ahead`` buckets before they are needed, on the way forward and on the way back."""
+    units = [cast(FSDPModule, bucket[0]) for bucket in buckets]
+    for index, unit in enumerate(units):
+        unit.set_modules_to_forward_prefetch(units[index + 1 : index + 1 + ahead])
+        # backward hooks belong to the bucket's last module too: the state of a bucket is shared
+        unit.set_modules_to_backward_prefetch(units[max(0, index - ahead) : index][::-1])
 
 
 def prepare_backward(model: nn.Module, *, last_micro_batch: bool) -> None:

@@ -37,8 +37,10 @@ def own_place() -> Place:
 
 
 @contextmanager
-def joined(place: Place, *, device_kind: str, world_size: int) -> Iterator[torch.device]:
+def joined(place: Place, *, device_kind: str, world_size: int, threads: int | None = None) -> Iterator[torch.device]:
     """The default process group of a run that needs ``world_size`` processes; yields this process's device.
+
+    ``threads`` are this rank's on a CPU, None for its share of the cores.
 
     Raises InputError when torchrun started another number of processes, or a node has too few devices.
     """
@@ -48,7 +50,7 @@ def joined(place: Place, *, device_kind: str, world_size: int) -> Iterator[torch
             f"--nnodes with the product {world_size}"
         )
     device = devices.select_device(device_kind, place.local_rank)
-    devices.set_threads(device, place.ranks_on_node)
+    devices.set_threads(device, place.ranks_on_node, threads)
     backend = devices.communication_backend(device)
     if "RANK" in os.environ:
         distributed.init_process_group(backend, timeout=_TIMEOUT)

@@ -17,6 +17,7 @@ from glmplan.documents import check, json_text, read_json, write_bytes
 from glmplan.errors import InputError
 from glmplan.layout.parallel_layout import ParallelLayout
 from glmplan.plan.document import Option, Plan, plan_text, read_plan
+from glmplan.plan.execution import Execution
 from glmplan.train.capabilities import check_supported
 from glmplan.train.checkpoint_folder import CHECKPOINTS, check_same_model, latest_step
 from glmplan.train.token_shards import open_token_shards
@@ -27,6 +28,8 @@ PLAN_FILE = "plan.json"
 METRICS_FILE = "metrics.jsonl"
 TOKENIZER_FILE = "tokenizer.json"
 COMPILED_STACK = "glmplan-compiled"
+WARMUP_STEPS = 2
+"""First steps, in which memory is allocated and kernels are compiled: never timed."""
 _DEFAULT_WARMUP_STEPS = 20
 _DEFAULT_DECAY_STEPS = 10_000
 
@@ -52,6 +55,9 @@ class RunSettings(BaseModel):
     validate_every: NonNegativeInt = 0
     """Steps between validations; 0 for one at the end."""
     compile_model: bool = False
+    execution: Execution = Execution()
+    timing_only: bool = False
+    """A short run for its step times: no checkpoint, no validation, no TensorBoard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,8 @@ class Requested:
     checkpoint_every: int | None = None
     validate_every: int | None = None
     compile_model: bool | None = None
+    execution: Execution | None = None
+    timing_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +200,8 @@ def _settings(plan: Plan, data_dir: Path, requested: Requested, earlier: RunSett
     if earlier is not None and requested.seed is not None and requested.seed != earlier.seed:
         raise InputError(f"seed: the run was started with {earlier.seed} and cannot go on with {requested.seed}")
     job = plan.request.job
+    execution = requested.execution or planned_execution(plan, requested.option)
+    compiled = execution.compile_model
     values = {
         "seed": 0,
         "learning_rate": _default_learning_rate(job.architecture.hidden),
@@ -199,7 +209,7 @@ def _settings(plan: Plan, data_dir: Path, requested: Requested, earlier: RunSett
         "decay_steps": _decay_steps(job, requested.steps),
         "checkpoint_every": 0,
         "validate_every": 0,
-        "compile_model": plan.request.stack == COMPILED_STACK,
+        "compile_model": plan.request.stack == COMPILED_STACK if compiled is None else compiled,
     }
     if earlier is not None:
         values |= {name: getattr(earlier, name) for name in values}
@@ -215,8 +225,15 @@ def _settings(plan: Plan, data_dir: Path, requested: Requested, earlier: RunSett
         data_dir=str(data_dir.resolve()),
         option=requested.option,
         steps=requested.steps,
+        execution=earlier.execution if earlier is not None and requested.execution is None else execution,
+        timing_only=requested.timing_only,
         **values,  # type: ignore[arg-type]
     )
+
+
+def planned_execution(plan: Plan, option: int) -> Execution:
+    """What measured tuning settled for a layout of the plan; the default for a layout it did not choose."""
+    return plan.tuning.execution if plan.tuning is not None and option == 0 else Execution()
 
 
 def _decay_steps(job: TrainingJob, steps: int) -> int:

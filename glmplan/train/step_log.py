@@ -33,11 +33,11 @@ class StepRecord:
 class StepLog:
     """Appends whole lines, so that a stop at any moment leaves readable files."""
 
-    def __init__(self, run_dir: Path, resumed_from: int) -> None:
+    def __init__(self, run_dir: Path, resumed_from: int, *, board: bool = True) -> None:
         self._metrics, self._validation = run_dir / METRICS_FILE, run_dir / VALIDATION_FILE
         for path in (self._metrics, self._validation):
             keep_lines_until(path, resumed_from)
-        self._board = _open_board(run_dir / "tensorboard", resumed_from)
+        self._board = _open_board(run_dir / "tensorboard", resumed_from) if board else None
 
     def step(self, record: StepRecord) -> None:
         """Adds a step."""

@@ -12,6 +12,7 @@ from torch.distributed.tensor.parallel import loss_parallel
 from torch.nn import functional as F
 
 from glmplan.layout.parallel_layout import ParallelLayout
+from glmplan.plan.execution import Execution
 from glmplan.train.batches import MicroBatch
 from glmplan.train.decoder_model import Decoder
 from glmplan.train.initialisation import materialise
@@ -44,11 +45,12 @@ def make_replica(
     *,
     seed: int,
     compile_backend: str | None = None,
+    execution: Execution | None = None,
 ) -> Replica:
     """Builds the model without storage, splits it, then gives this rank's part its initial values. Collective."""
     with torch.device("meta"):
         model = Decoder(job.architecture, num_positions=job.seq_len)
-    parallelize(model, job, layout, grid, compile_backend=compile_backend)
+    parallelize(model, job, layout, grid, compile_backend=compile_backend, execution=execution or Execution())
     materialise(model, device, seed)
     loss: LossFunction = next_token_loss
     if compile_backend is not None and layout.tp == 1:

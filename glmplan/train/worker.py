@@ -24,7 +24,15 @@ from glmplan.train.outcome import Outcome, write_outcome
 from glmplan.train.process_group import joined, own_place
 from glmplan.train.progress import Display, Silence, Terminal
 from glmplan.train.run_measurement import run_measurement
-from glmplan.train.run_record import Requested, TrainingRun, chosen_option, design_run, read_run, write_run
+from glmplan.train.run_record import (
+    Requested,
+    TrainingRun,
+    chosen_option,
+    design_run,
+    planned_execution,
+    read_run,
+    write_run,
+)
 from glmplan.train.step_log import StepLog
 from glmplan.train.stop_request import StopRequest
 from glmplan.train.token_shards import open_token_shards, read_data_summary
@@ -45,11 +53,18 @@ def command(run_dir: Path, control: Path, quiet: bool) -> None:
     stop.listen()
     try:
         run = read_run(run_dir)
-        with joined(here, device_kind=run.plan.cluster.device_kind, world_size=run.layout.world_size) as device:
+        with joined(
+            here,
+            device_kind=run.plan.cluster.device_kind,
+            world_size=run.layout.world_size,
+            threads=run.settings.execution.threads,
+        ) as device:
             outcome = train(run, device, stop, quiet=quiet)
     except GlmplanError as error:
         outcome = Outcome(exit_code=error.exit_code, message=str(error))
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
         write_outcome(control, out_of_memory(here.rank, error))
         os._exit(DoesNotFit.exit_code)  # the other ranks wait in a collective; the launcher ends them
     if here.rank == 0:
@@ -68,11 +83,14 @@ def join_training(
     stop.listen()
     plan = read_plan(plan_path)
     layout = chosen_option(plan, requested.option).layout
-    with joined(here, device_kind=plan.cluster.device_kind, world_size=layout.world_size) as device:
+    threads = planned_execution(plan, requested.option).threads
+    with joined(here, device_kind=plan.cluster.device_kind, world_size=layout.world_size, threads=threads) as device:
         run = _from_first_rank(lambda: _designed(plan_path, data_dir, out_dir, requested, resume))
         try:
             return train(run, device, stop, quiet=quiet)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
             raise DoesNotFit(out_of_memory(here.rank, error).message) from None
 
 
@@ -97,9 +115,9 @@ def _from_first_rank(make: Callable[[], TrainingRun]) -> TrainingRun:
     return result
 
 
-def out_of_memory(rank: int, error: torch.OutOfMemoryError) -> Outcome:
+def out_of_memory(rank: int, error: RuntimeError | MemoryError) -> Outcome:
     """The device's memory did not suffice."""
-    reason = str(error).split(". ")[0]
+    reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "no memory"
     mend = "use a smaller micro_batch, recompute full, or split the model over more devices"
     return Outcome(exit_code=DoesNotFit.exit_code, message=f"rank {rank} ran out of device memory: {reason}; {mend}")
 
@@ -125,10 +143,11 @@ def train(run: TrainingRun, device: torch.device, stop: StopRequest, *, quiet: b
         device,
         seed=run.settings.seed,
         compile_backend=COMPILE_BACKEND if run.settings.compile_model else None,
+        execution=run.settings.execution,
     )
     if run.resumed_from:
         load_checkpoint(replica, run.directory, run.resumed_from)
-    log = StepLog(run.directory, run.resumed_from) if first else None
+    log = StepLog(run.directory, run.resumed_from, board=not run.settings.timing_only) if first else None
     try:
         with display:
             progression = _loop(run, replica, grid, log, display, stop).run(run.resumed_from)
@@ -153,7 +172,7 @@ def _loop(
         device=replica.device,
     )
     validation: TokenSource | None = None
-    if read_data_summary(data_dir).tokens_of("validation"):
+    if read_data_summary(data_dir).tokens_of("validation") and not run.settings.timing_only:
         validation = open_token_shards(data_dir, "validation")
     return Loop(
         replica=replica,

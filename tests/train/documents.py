@@ -29,6 +29,7 @@ def make_option(layout: ParallelLayout) -> Option:
         1.0,
     )
     sizes = {"model_flops": 1.0, "peak_memory_bytes": 1.0, "memory_capacity_bytes": 2.0}
+    sizes |= {"peak_memory_low90_bytes": 1.0, "peak_memory_high90_bytes": 1.0}
     estimate = StepEstimate(**numbers, **sizes, memory=memory, time=time, grade=Grade.DATASHEET)
     return Option(layout=layout, estimate=estimate)
 
