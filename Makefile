@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 2
 
-.PHONY: setup demo test check bench reports gpu clean
+.PHONY: setup demo test check bench regret reports gpu clean
 
 setup: $(VENV)/.installed
 
@@ -30,10 +30,14 @@ check: setup
 bench: setup
 	$(BIN)/python -m tests.bench --output reports/benchmarks.md
 
+regret: setup
+	$(BIN)/python -m tests.regret --output reports/regret.md
+
 reports: setup
 	$(BIN)/glmplan kernels --format md > reports/kernels.md.part
 	mv reports/kernels.md.part reports/kernels.md
 	$(BIN)/glmplan validate --cases published --held-out --record reports --intervals hardware_profiles/intervals.yaml
+	$(BIN)/glmplan validate --cases published --html reports/accuracy.html --format md > /dev/null
 	$(BIN)/glmplan calibrate --cases published --all -o hardware_profiles/calibrations
 
 # Runs from the source checkout with whatever torch the machine has; nothing is installed.
