@@ -19,7 +19,9 @@ from glmplan.software.stack import Support
 from glmplan.workload.job import TrainingJob
 
 EVERYTHING = Support(
-    shardings=("none", "zero1", "zero2", "zero3", "fsdp", "hsdp"), schedules=("gpipe", "1f1b", "interleaved")
+    shardings=("none", "zero1", "zero2", "zero3", "fsdp", "hsdp"),
+    schedules=("gpipe", "1f1b", "interleaved"),
+    recompute_layers=True,
 )
 MODELS = ("dense", "experts", "latent", "encoder-decoder")
 

@@ -22,36 +22,47 @@ DIMENSIONS: dict[str, tuple[str, str]] = {
     "tp": ("tp", "degree"),
     "pp": ("pp", "degree"),
     "cp": ("cp", "degree"),
+    "context": ("context", "context"),
     "ep": ("ep", "degree"),
+    "expert-tp": ("expert_tp", "degree"),
     "virtual-stages": ("virtual_stages", "degree"),
     "shard": ("sharding", "sharding"),
     "shard-group": ("shard_group", "degree"),
     "micro-batch": ("micro_batch", "degree"),
     "recompute": ("recompute", "recompute"),
     "schedule": ("schedule", "schedule"),
+    "recompute-layers": ("recompute_layers", "count"),
     "sequence-parallel": ("sequence_parallel", "bool"),
+    "offload": ("offload", "offload"),
 }
 DIMENSION_HELP = {
     "tp": "Tensor-parallel degree.",
     "pp": "Pipeline-parallel degree.",
     "cp": "Context-parallel degree.",
+    "context": "What context-parallel ranks exchange: ring, gathered-blocks, all-gather, all-to-all or hierarchical.",
     "ep": "Expert-parallel degree.",
+    "expert-tp": "Tensor-parallel degree of the experts; auto: as the stack does it.",
     "virtual-stages": "Model chunks per pipeline rank.",
     "shard": "none, zero1, zero2, zero3, fsdp or hsdp.",
     "shard-group": "Ranks that share one HSDP shard set.",
     "micro-batch": "Sequences per forward pass.",
     "recompute": "none, selective or full.",
     "schedule": "gpipe, 1f1b, interleaved, zb-h1 or zb-2p.",
+    "recompute-layers": "With full recomputation: only the first so many layers of each stage.",
     "sequence-parallel": "on or off.",
+    "offload": "To the host: none, optimizer, activations or optimizer+activations; auto is none.",
 }
 
 
-def job_options(command: CommandT) -> CommandT:
-    """The options that describe what is trained where."""
-    options = [
+def job_options(command: CommandT, gpus: Callable[[CommandT], CommandT] | None = None) -> CommandT:
+    """The options that describe what is trained where; ``gpus`` replaces the option for the number of devices."""
+    number: Callable[[CommandT], CommandT] = gpus or click.option(
+        "--gpus", "num_gpus", type=click.IntRange(min=1), required=True, help="Devices to use."
+    )
+    options: list[Callable[[CommandT], CommandT]] = [
         click.option("--model", required=True, help="Preset, YAML, or Hugging Face config.json."),
         click.option("--cluster", required=True, help="Catalogue name or YAML (see `glmplan hardware list`)."),
-        click.option("--gpus", "num_gpus", type=click.IntRange(min=1), required=True, help="Devices to use."),
+        number,
         click.option("--global-batch", type=click.IntRange(min=1), required=True, help="Sequences per step."),
         click.option("--seq-len", type=click.IntRange(min=1), required=True, help="Tokens per sequence."),
         click.option("--precision", default="bf16", show_default=True, help="fp32, bf16, fp16, fp8, mxfp8 or nvfp4."),
@@ -93,34 +104,55 @@ def parse_choices(values: dict[str, str]) -> Choices:
 
 
 def _value(option: str, kind: str, text: str) -> object:
-    from glmplan.layout.parallel_layout import RECOMPUTES, SCHEDULES, SHARDINGS
+    from glmplan.layout.parallel_layout import CONTEXT_KINDS, OFFLOADS, RECOMPUTES, SCHEDULES, SHARDINGS
 
-    if kind == "degree":
-        if not text.isdecimal() or int(text) < 1 or len(text) > 9:
+    if kind in ("degree", "count"):
+        least = 1 if kind == "degree" else 0
+        if not text.isdecimal() or int(text) < least or len(text) > 9:
             raise InputError(
-                f"--{option}: expected auto, a whole number above 0, or a list such as 1,2,4; got {text!r}"
+                f"--{option}: expected auto, a whole number {'above 0' if least else 'from 0'}, or a list such as 1,2,4; got {text!r}"
             )
         return int(text)
     if kind == "bool":
         if text not in ("on", "off", "true", "false"):
             raise InputError(f"--{option}: expected auto, on or off; got {text!r}")
         return text in ("on", "true")
-    allowed = {"sharding": SHARDINGS, "recompute": RECOMPUTES, "schedule": SCHEDULES}[kind]
+    members = {
+        "sharding": SHARDINGS,
+        "recompute": RECOMPUTES,
+        "schedule": SCHEDULES,
+        "context": CONTEXT_KINDS,
+        "offload": OFFLOADS,
+    }
+    allowed: Sequence[str] = members[kind]
     if text not in allowed:
         raise InputError(f"--{option}: expected auto, {', '.join(allowed)}, or a list of them; got {text!r}")
     return next(item for item in allowed if item == text)
+
+
+def gpu_list_option(command: CommandT) -> CommandT:
+    """``--gpus`` for commands that look at several numbers of devices."""
+    return click.option("--gpus", "gpu_list", required=True, help="Numbers of devices, such as 64,128,256.")(command)
+
+
+def parse_gpu_list(text: str) -> list[int]:
+    """The numbers of devices in ``text``. Raises InputError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 0 < len(part) <= 9 and int(part) > 0 for part in parts):
+        raise InputError(f"--gpus: expected whole numbers above 0, such as 64,128,256; got {text!r}")
+    return sorted({int(part) for part in parts})
 
 
 def parse_tokens(text: str | None) -> float | None:
     """``15T``, ``300B`` or ``1e9`` as a number. Raises InputError."""
     if text is None:
         return None
-    scales = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-    number, scale = (text[:-1], scales[text[-1].upper()]) if text[-1:].upper() in scales else (text, 1.0)
+    from glmplan.units import parse_count
+
     try:
-        value = float(number) * scale
-    except ValueError:
-        raise InputError(f"--tokens: expected a number such as 300B or 15T; got {text!r}") from None
+        value = parse_count(text)
+    except ValueError as error:
+        raise InputError(f"--tokens: {error}") from None
     if not 0 < value < 1e18:
         raise InputError(f"--tokens: must be above 0 and below 1e18; got {text!r}")
     return value

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from glmplan.cli.options import build_request, job_options, layout_options, read_calibration
-from glmplan.cli.terminal import format_option, note, print_json, print_table
+from glmplan.cli.terminal import format_option, note, print_assumptions, print_json, print_table
 
 
 @click.command("plan")
@@ -16,11 +16,32 @@ from glmplan.cli.terminal import format_option, note, print_json, print_table
 @click.option(
     "--memory-margin", type=click.FloatRange(0, 0.9), default=0.05, show_default=True, help="Fraction to keep free."
 )
+@click.option(
+    "--memory-bound",
+    type=click.Choice(["predicted", "high90"]),
+    default="predicted",
+    show_default=True,
+    help="What must fit: the predicted peak, or the upper end of its 90 % interval.",
+)
+@click.option(
+    "--stages",
+    type=click.Choice(["uniform", "optimal"]),
+    default="uniform",
+    show_default=True,
+    help="Layers of pipeline stages: even, or split (with what they recompute) by an integer program.",
+)
 @click.option("--top", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Layouts to keep.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write plan.json.")
 @format_option()
 def command(
-    objective: str, memory_margin: float, top: int, output: Path | None, output_format: str, **options: Any
+    objective: str,
+    memory_margin: float,
+    memory_bound: str,
+    stages: str,
+    top: int,
+    output: Path | None,
+    output_format: str,
+    **options: Any,
 ) -> None:
     """Search every legal layout and print the best.
 
@@ -34,7 +55,14 @@ def command(
     from glmplan.plan.table import HEADERS, layout_rows
     from glmplan.search.planner import load_problem, make_plan
 
-    request = build_request(options, objective=objective, memory_margin=memory_margin, top=top)
+    request = build_request(
+        options,
+        objective=objective,
+        memory_margin=memory_margin,
+        memory_bound=memory_bound,
+        stages=stages,
+        top=top,
+    )
     start = time.perf_counter()
     plan = make_plan(load_problem(request, read_calibration(options["calibration"])), _progress())
     seconds = time.perf_counter() - start
@@ -49,6 +77,7 @@ def command(
         print_table(HEADERS, layout_rows(plan), output_format, title)
     if output_format in ("text", "md"):
         click.echo("\n".join(f"- {sentence}" for sentence in plan.explanation))
+        print_assumptions(plan.assumptions, output_format)
     note(f"{plan.search.considered:,} layouts in {seconds:.2f} s" + (f"; written to {output}" if output else ""))
 
 

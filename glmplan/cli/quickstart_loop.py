@@ -64,7 +64,7 @@ def run_loop(settings: Settings, say: Say) -> Summary:
     say("[5/8] holding predictions against measurements")
     rows = [row_of(plan, run, "before calibration") for run in runs]
     say("[6/8] calibrating")
-    calibration = _calibrate(runs, out / "calibration.yaml")
+    calibration = fit_runs(runs, out / "calibration.yaml")
     say("[7/8] planning again with the calibration, and measuring afresh")
     again = make_plan(load_problem(request, calibration))
     write_plan(again, out / "plan-calibrated.json")
@@ -215,7 +215,7 @@ def _holds(plan: Plan, run: Path) -> bool:
     return any(option.layout == layout for option in (plan.chosen, *plan.alternatives))
 
 
-def _calibrate(runs: list[Path], output: Path) -> Calibration:
+def fit_runs(runs: list[Path], output: Path) -> Calibration:
     from glmplan.validation.calibrate import calibrate, select
     from glmplan.validation.case_file import case_files, read_cases
     from glmplan.validation.estimator import CostModelEstimator

@@ -78,6 +78,15 @@ def _inert(cell: str) -> str:
     return cell
 
 
+def print_assumptions(assumptions: Sequence[str], output_format: str) -> None:
+    """What a prediction takes for granted, as a list on stdout; nothing where it rests on measurements alone."""
+    if not assumptions:
+        return
+    apart = ["", "Assumed, because nothing measured supports it:", ""]
+    head = apart if output_format == "md" else apart[1:2]
+    click.echo("\n".join([*head, *(f"- {text}" for text in assumptions)]))
+
+
 def note(message: str) -> None:
     """A note on stderr."""
     click.echo(message, err=True)

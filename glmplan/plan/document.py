@@ -8,6 +8,7 @@ from glmplan.cost.estimate import StepEstimate
 from glmplan.documents import check, json_text, read_json, write_text
 from glmplan.errors import DocumentError, Fault
 from glmplan.layout.parallel_layout import ParallelLayout
+from glmplan.plan.execution import Tuning
 from glmplan.plan.request import PlanRequest
 
 SCHEMA_VERSION = 1
@@ -24,6 +25,18 @@ class Option(_Record):
     estimate: StepEstimate
 
 
+class StageSummary(_Record):
+    """What splitting the layers unevenly brought."""
+
+    even_step_time_s: float
+    """Of the best layout with even stages."""
+    bound_step_time_s: float
+    """No split of any layout that fits with even stages has a shorter step."""
+    programs: int
+    """Layouts whose split was solved for."""
+    solver: str
+
+
 class SearchSummary(_Record):
     """What the search looked at. Seconds are left out: the same request gives the same bytes."""
 
@@ -36,6 +49,8 @@ class SearchSummary(_Record):
     """True when no legal layout of the space is predicted to be better."""
     gap: float
     """Upper bound of the relative distance to the best layout; 0 when optimal."""
+    stages: StageSummary | None = None
+    """None with even stages."""
 
 
 class Assumption(_Record):
@@ -73,6 +88,30 @@ class ClusterSummary(_Record):
     """At the job's precision, dense."""
 
 
+class Binding(_Record):
+    """A resource of the machine or the stack that the step waits for."""
+
+    resource: str
+    """In words."""
+    share: float
+    """Of the step: per cent of throughput that one per cent more of the resource gives, the layout as it is."""
+
+
+class Surroundings(_Record):
+    """What the chosen layout hangs on, and the layouts around it."""
+
+    bindings: tuple[Binding, ...]
+    """Strongest first; together they make at most the whole step."""
+    whole_space: bool
+    """Every legal layout was looked at; else those with degrees and micro-batch within a factor of two."""
+    different: Option | None
+    """The best that fits with other tensor, pipeline, context or expert degrees."""
+    larger: tuple[Option, ...]
+    """Faster by a hundredth or more, with up to twice the memory: the leanest of them, then the fastest."""
+    fitting: Option | None = None
+    """Where the chosen layout is too large: one that fits, with the fewest fields changed."""
+
+
 class Plan(_Record):
     """A plan document."""
 
@@ -83,8 +122,14 @@ class Plan(_Record):
     chosen: Option
     alternatives: tuple[Option, ...]
     """The next best layouts, best first, without the chosen one."""
+    surroundings: Surroundings | None = None
+    """What binds the chosen layout and what lies around it; None in plans that nobody asked to explain."""
     explanation: tuple[str, ...] = ()
     """Why this layout, in sentences."""
+    assumptions: tuple[str, ...] = ()
+    """What the prediction takes for granted although nothing measured supports it, in sentences."""
+    tuning: Tuning | None = None
+    """What `glmplan tune` measured and settled for the chosen layout; None before."""
     provenance: Provenance
 
 

@@ -23,5 +23,9 @@ class PlanRequest(BaseModel):
     objective: Literal["time", "memory"] = "time"
     memory_margin: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Fraction of the device memory that must stay free."""
+    memory_bound: Literal["predicted", "high90"] = "predicted"
+    """What must fit in the rest: the predicted peak, or the upper end of its 90 % interval."""
+    stages: Literal["uniform", "optimal"] = "uniform"
+    """Layers of the pipeline stages: as evenly as they go, or as an integer program splits them."""
     top: PositiveInt = 10
     """How many layouts the plan keeps."""

@@ -114,7 +114,13 @@ def accuracy_rows(plan: Plan, runs: tuple[Run, ...]) -> list[AccuracyRow]:
             ("tokens_per_s_per_gpu", estimate.tokens_per_s_per_gpu, measured.tokens_per_s_per_gpu, *rates),
             ("mfu", estimate.mfu, measured.mfu, None, None),
             ("hfu", estimate.hfu, measured.hfu, None, None),
-            ("peak_allocated_bytes", allocated, peak_bytes, None, None),
+            (
+                "peak_allocated_bytes",
+                allocated,
+                peak_bytes,
+                estimate.peak_memory_low90_bytes - estimate.memory.reserve_bytes,
+                estimate.peak_memory_high90_bytes - estimate.memory.reserve_bytes,
+            ),
         )
         rows += [
             AccuracyRow(run=run.name, quantity=name, predicted=predicted, measured=value, low90=low, high90=high)

@@ -2,12 +2,12 @@
 
 from glmplan.cost.estimate import StepEstimate
 from glmplan.plan.document import Plan
-from glmplan.plan.explanation import GRADE_SENTENCES
+from glmplan.plan.error_bars import days_bar, memory_bar, price_bar, step_time_bar
+from glmplan.plan.part_names import GRADE_SENTENCES
 from glmplan.report.content import Tile
 from glmplan.report.wording import (
     counted,
     dollars,
-    interval,
     layout_words,
     percent,
     rate,
@@ -24,7 +24,10 @@ def headline_sentences(plan: Plan) -> tuple[str, ...]:
     sentences = [
         f"Run {job.architecture.name} on {layout.world_size:,} × {plan.cluster.device}: {layout_words(layout)}.",
         f"A step of {job.tokens_per_step:,} tokens is predicted to take {format_seconds(estimate.step_time_s)} "
-        f"(90 % interval {interval(estimate)}).",
+        f"(90 % interval {step_time_bar(estimate)}).",
+        f"The fullest device is predicted to need {format_bytes(estimate.peak_memory_bytes)} "
+        f"(90 % interval {memory_bar(estimate)}) of {format_bytes(estimate.memory_capacity_bytes)}: the layout "
+        f"{estimate.memory_verdict}.",
         GRADE_SENTENCES[estimate.grade],
     ]
     if idle > 0:
@@ -39,7 +42,9 @@ def headline_tiles(plan: Plan) -> tuple[Tile, ...]:
     free_fraction = share(free, estimate.memory_capacity_bytes)
     tiles = [
         Tile(
-            name="Step time", value=format_seconds(estimate.step_time_s), detail=f"90 % interval {interval(estimate)}"
+            name="Step time",
+            value=format_seconds(estimate.step_time_s),
+            detail=f"90 % interval {step_time_bar(estimate)}",
         ),
         Tile(
             name="Tokens/s per device",
@@ -50,8 +55,9 @@ def headline_tiles(plan: Plan) -> tuple[Tile, ...]:
         Tile(
             name="Peak memory",
             value=format_bytes(estimate.peak_memory_bytes),
-            detail=f"{signed_bytes(free)} of {format_bytes(estimate.memory_capacity_bytes)} free, "
-            f"{percent(free_fraction)} (asked for: {percent(plan.request.memory_margin)})",
+            detail=f"90 % interval {memory_bar(estimate)}; {signed_bytes(free)} of "
+            f"{format_bytes(estimate.memory_capacity_bytes)} free, {percent(free_fraction)} "
+            f"(asked for: {percent(plan.request.memory_margin)})",
         ),
         _price_tile(estimate),
     ]
@@ -64,14 +70,21 @@ def _price_tile(estimate: StepEstimate) -> Tile:
     price, hourly = estimate.usd_per_billion_tokens, estimate.usd_per_hour
     if price is None:
         return Tile(name="$ per billion tokens", value="-", detail="no price is known for this cluster")
-    detail = "rent of all devices" if hourly is None else f"{dollars(hourly)} an hour for all devices"
+    detail = f"90 % interval {price_bar(estimate)}; "
+    detail += "rent of all devices" if hourly is None else f"{dollars(hourly)} an hour for all devices"
     return Tile(name="$ per billion tokens", value=dollars(price), detail=detail)
 
 
 def _days_tile(plan: Plan, days: float) -> Tile:
-    tokens, hourly = plan.request.job.tokens, plan.chosen.estimate.usd_per_hour
-    detail = "without failures" if tokens is None else f"for {tokens:,.0f} tokens, without failures"
+    estimate = plan.chosen.estimate
+    tokens, hourly = plan.request.job.tokens, estimate.usd_per_hour
+    detail = f"90 % interval {days_bar(estimate)}; "
+    detail += "without failures" if tokens is None else f"for {tokens:,.0f} tokens, without failures"
     if hourly is not None:
         hours_per_day = parse_quantity("1 d", SECONDS) / parse_quantity("1 h", SECONDS)
-        detail += f"; {dollars(hourly * days * hours_per_day)} in all"
+        per_day = hourly * hours_per_day
+        detail += f"; {dollars(per_day * days)} in all"
+        if estimate.train_low90_days is not None and estimate.train_high90_days is not None:
+            low, high = per_day * estimate.train_low90_days, per_day * estimate.train_high90_days
+            detail += f" ({dollars(low)} to {dollars(high)})"
     return Tile(name="Days to train", value=f"{days:,.1f}" if days >= 1 else f"{days:.2g}", detail=detail)

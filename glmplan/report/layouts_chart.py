@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from glmplan.plan.document import Plan
-from glmplan.report.chart_style import BAR_PX, base_layout, label, label_axis, number_axis, seconds_unit
+from glmplan.report.chart_style import BAR_PX, VERMILION, base_layout, label, label_axis, number_axis, seconds_unit
 from glmplan.report.content import Table
 from glmplan.report.time_chart import Kind, estimate_time_rows, kind_marker
 from glmplan.units import format_seconds
@@ -22,6 +22,9 @@ class LayoutRow:
     label: str
     kind: Kind
     value_s: float
+    low90_s: float
+    """Of the whole step."""
+    high90_s: float
 
 
 def layout_rows(plan: Plan) -> list[LayoutRow]:
@@ -31,12 +34,21 @@ def layout_rows(plan: Plan) -> list[LayoutRow]:
         parts = estimate_time_rows(option.estimate)
         for kind in Kind:
             value = sum(part.value_s for part in parts if part.kind is kind)
-            rows.append(LayoutRow(rank=rank, label=option.layout.label(), kind=kind, value_s=value))
+            rows.append(
+                LayoutRow(
+                    rank=rank,
+                    label=option.layout.label(),
+                    kind=kind,
+                    value_s=value,
+                    low90_s=option.estimate.step_time_low90_s,
+                    high90_s=option.estimate.step_time_high90_s,
+                )
+            )
     return rows
 
 
 def layout_figure(rows: list[LayoutRow]) -> go.Figure:
-    """Stacked bars, the chosen layout on top."""
+    """Stacked bars, the chosen layout on top; a whisker is the 90 % interval of the step."""
     ranks = sorted({row.rank for row in rows})
     names = [f"{rank}" for rank in ranks]
     totals = {rank: sum(row.value_s for row in rows if row.rank == rank) for rank in ranks}
@@ -57,6 +69,7 @@ def layout_figure(rows: list[LayoutRow]) -> go.Figure:
                 hoverinfo="text",
             )
         )
+    bars.append(_whiskers(rows, ranks, totals, scale))
     return go.Figure(
         bars,
         base_layout(
@@ -67,6 +80,27 @@ def layout_figure(rows: list[LayoutRow]) -> go.Figure:
             xaxis=number_axis(f"Step time, {unit}", rangemode="tozero"),
             yaxis=label_axis(names) | {"title": {"text": "Layout", "standoff": 8}},
         ),
+    )
+
+
+def _whiskers(rows: list[LayoutRow], ranks: list[int], totals: dict[int, float], scale: float) -> go.Scatter:
+    bounds = {row.rank: (row.low90_s, row.high90_s) for row in rows}
+    return go.Scatter(
+        name="90 % interval",
+        mode="markers",
+        x=[totals[rank] / scale for rank in ranks],
+        y=list(range(len(ranks))),
+        marker={"color": VERMILION, "size": 5},
+        hoverinfo="skip",
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [max(bounds[rank][1] - totals[rank], 0.0) / scale for rank in ranks],
+            "arrayminus": [max(totals[rank] - bounds[rank][0], 0.0) / scale for rank in ranks],
+            "color": VERMILION,
+            "thickness": 1.5,
+            "width": 4,
+        },
     )
 
 

@@ -65,11 +65,17 @@ def memory_rows(plan: Plan) -> list[MemoryRow]:
     return rows
 
 
-def memory_figure(rows: list[MemoryRow], *, capacity_bytes: float, margin_fraction: float) -> go.Figure:
-    """The parts that take memory as a waterfall, with lines at the capacity and at what the margin leaves of it."""
+def memory_figure(
+    rows: list[MemoryRow], *, capacity_bytes: float, margin_fraction: float, bounds_bytes: tuple[float, float]
+) -> go.Figure:
+    """The parts that take memory as a waterfall, with lines at the capacity and at what the margin leaves of it.
+
+    ``bounds_bytes`` is the 90 % interval of the peak, a bar on its end.
+    """
     rows = [row for row in rows if row.value_bytes]
     total = sum(row.value_bytes for row in rows)
-    unit, scale = bytes_unit(max(total, capacity_bytes))
+    furthest = max(total, bounds_bytes[1], capacity_bytes)
+    unit, scale = bytes_unit(furthest)
     names = [*(row.name for row in rows), "Peak"]
     values = [*(row.value_bytes for row in rows), total]
     starts = [*(row.start_bytes for row in rows), 0.0]
@@ -81,16 +87,25 @@ def memory_figure(rows: list[MemoryRow], *, capacity_bytes: float, margin_fracti
             base=[start / scale for start in starts],
             marker={"color": [*(row.color for row in rows), VERMILION if total > capacity_bytes else GREY]},
             text=[label(format_bytes(value)) for value in values],
-            textposition="outside",
+            # the peak's text would stand on its error bar
+            textposition=[*("outside" for _ in rows), "inside"],
             cliponaxis=False,
             hovertext=[label(f"{name}: {format_bytes(value)}") for name, value in zip(names, values, strict=True)],
             hoverinfo="text",
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [*(0.0 for _ in rows), max(bounds_bytes[1] - total, 0.0) / scale],
+                "arrayminus": [*(0.0 for _ in rows), max(total - bounds_bytes[0], 0.0) / scale],
+                "thickness": 2,
+                "width": 5,
+            },
         ),
         base_layout(
             height=BAR_PX * len(names) + 90,
             showlegend=False,
             bargap=0.3,
-            xaxis=number_axis(f"Memory, {unit}", range=[0, max(total, capacity_bytes) / scale * 1.16]),
+            xaxis=number_axis(f"Memory, {unit}", range=[0, furthest / scale * 1.16]),
             yaxis=label_axis(names),
         ),
     )
@@ -104,12 +119,13 @@ def memory_figure(rows: list[MemoryRow], *, capacity_bytes: float, margin_fracti
     return figure
 
 
-def memory_table(rows: list[MemoryRow], *, capacity_bytes: float, peak_bytes: float) -> Table:
-    """The same as text, with the total and what stays free."""
+def memory_table(rows: list[MemoryRow], *, capacity_bytes: float, peak_bytes: float, bar: str) -> Table:
+    """The same as text, with the total, its 90 % interval ``bar`` and what stays free."""
     free = capacity_bytes - peak_bytes
     cells = [(row.name, format_bytes(row.value_bytes), percent(row.share_fraction)) for row in rows]
     cells += [
         ("Peak", format_bytes(peak_bytes), percent(share(peak_bytes, capacity_bytes))),
+        ("90 % interval", bar, ""),
         ("Free", signed_bytes(free), percent(share(free, capacity_bytes))),
         ("Capacity", format_bytes(capacity_bytes), ""),
     ]

@@ -24,11 +24,12 @@ def write_report(plan_path: Path, run_folders: tuple[Path, ...], output: Path, o
 
     Raises InputError when ``output`` exists and is not an earlier report, or cannot be written.
     """
-    _refuse_foreign(output)
+    refuse_foreign(output)
     write_text(output, report_text(plan_path, run_folders, output_format))
 
 
-def _refuse_foreign(output: Path) -> None:
+def refuse_foreign(output: Path) -> None:
+    """Raises InputError when ``output`` is a folder, or a file that was not made here."""
     if output.is_dir():
         raise InputError(f"-o: {output}: is a folder; give a file in it, such as {output / 'report.html'}")
     if not output.exists():

@@ -35,7 +35,7 @@ def plan_command(request: PlanRequest, *, output: str = "plan.json") -> str:
         values = getattr(request.choices, field)
         if values is not None:
             options.append((option, ",".join(switch(value) for value in values)))
-    for field in ("objective", "memory_margin", "top"):
+    for field in ("objective", "memory_margin", "memory_bound", "top"):
         value = getattr(request, field)
         if value != PlanRequest.model_fields[field].default:
             options.append((f"--{field.replace('_', '-')}", str(value)))

@@ -2,7 +2,8 @@
 
 from glmplan import __version__
 from glmplan.plan.document import Plan
-from glmplan.plan.explanation import GRADE_SENTENCES
+from glmplan.plan.error_bars import memory_bar
+from glmplan.plan.part_names import GRADE_SENTENCES
 from glmplan.report.accuracy_chart import accuracy_figure, accuracy_table
 from glmplan.report.comparison import AccuracyRow, accuracy_rows, match_run
 from glmplan.report.content import Chart, Report, Section
@@ -90,16 +91,23 @@ def _memory_section(plan: Plan) -> Section:
     largest = max(rows, key=lambda row: row.value_bytes)
     capacity, peak = estimate.memory_capacity_bytes, estimate.peak_memory_bytes
     paragraphs = [
-        f"The fullest device peaks at {format_bytes(peak)} of {format_bytes(capacity)}; the largest part is "
-        f"{largest.name.lower()}, {format_bytes(largest.value_bytes)}.",
-        "The solid line is what the device has, the dotted one what the asked-for margin leaves.",
+        f"The fullest device peaks at {format_bytes(peak)} (90 % interval {memory_bar(estimate)}) of "
+        f"{format_bytes(capacity)}: the layout {estimate.memory_verdict}. The largest part is {largest.name.lower()}, "
+        f"{format_bytes(largest.value_bytes)}.",
+        "The solid line is what the device has, the dotted one what the asked-for margin leaves; the bar on the peak "
+        "is its 90 % interval.",
     ]
     paragraphs += _whole(sum(row.value_bytes for row in rows), peak, format_bytes(peak))
     chart = Chart(
         slug="memory",
         title="Memory of the fullest device, part by part",
-        figure=memory_figure(rows, capacity_bytes=capacity, margin_fraction=plan.request.memory_margin),
-        table=memory_table(rows, capacity_bytes=capacity, peak_bytes=peak),
+        figure=memory_figure(
+            rows,
+            capacity_bytes=capacity,
+            margin_fraction=plan.request.memory_margin,
+            bounds_bytes=(estimate.peak_memory_low90_bytes, estimate.peak_memory_high90_bytes),
+        ),
+        table=memory_table(rows, capacity_bytes=capacity, peak_bytes=peak, bar=memory_bar(estimate)),
     )
     return Section(slug="memory-section", title="Memory", paragraphs=tuple(paragraphs), charts=(chart,))
 
@@ -214,12 +222,14 @@ def _rejected_section(plan: Plan) -> Section:
 
 
 def _assumptions_section(plan: Plan) -> Section:
+    flagged = plan.assumptions or ("Everything that the prediction rests on was measured on this device and stack.",)
     if not plan.provenance.assumptions:
-        return Section(slug="assumptions", title="Assumptions", paragraphs=("The plan states no assumptions.",))
+        text = "The plan states no numbers that it rests on."
+        return Section(slug="assumptions", title="Assumptions", paragraphs=(*plan.assumptions, text))
     return Section(
         slug="assumptions",
         title="Assumptions",
-        paragraphs=("The numbers that the estimate rests on, how each is known, and from where.",),
+        paragraphs=(*flagged, "The numbers that the estimate rests on, how each is known, and from where:"),
         tables=(assumptions_table(plan),),
     )
 

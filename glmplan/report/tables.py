@@ -4,26 +4,33 @@ from statistics import median
 
 from glmplan.layout.parallel_layout import ParallelLayout
 from glmplan.plan.document import Plan
+from glmplan.plan.error_bars import memory_bar, price_bar, step_time_bar
 from glmplan.report.comparison import match_run
 from glmplan.report.content import Table
 from glmplan.report.run_folder import Run
-from glmplan.report.wording import dollars, interval, percent, rate, share, signed_bytes, signed_percent, switch
+from glmplan.report.wording import dollars, percent, rate, share, signed_bytes, signed_percent, switch
 from glmplan.units import format_bytes, format_seconds
 
 FIELD_NAMES: dict[str, str] = {
     "tp": "Tensor parallel",
     "cp": "Context parallel",
+    "context": "What context-parallel ranks exchange",
     "pp": "Pipeline parallel",
     "virtual_stages": "Model chunks per pipeline rank",
     "ep": "Expert parallel",
+    "expert_tp": "Tensor parallel of the experts",
     "dp": "Data parallel",
     "sharding": "Sharding",
     "shard_group": "Ranks in a shard group",
     "micro_batch": "Micro-batch, sequences",
     "grad_accum": "Micro-batches per step",
     "recompute": "Recomputation",
+    "recompute_layers": "Layers of a stage that are recomputed",
+    "stage_layers": "Layers of each model chunk",
+    "stage_recompute_layers": "Layers of each stage that are recomputed",
     "schedule": "Pipeline schedule",
     "sequence_parallel": "Sequence parallel",
+    "offload": "Offload to the host",
 }
 
 
@@ -48,7 +55,8 @@ def job_table(plan: Plan) -> Table:
 def layout_table(plan: Plan) -> Table:
     """Each field of the chosen layout."""
     layout = plan.chosen.layout
-    rows = tuple((FIELD_NAMES[field], switch(getattr(layout, field))) for field in ParallelLayout.model_fields)
+    given = {field: getattr(layout, field) for field in ParallelLayout.model_fields}
+    rows = tuple((FIELD_NAMES[field], switch(value)) for field, value in given.items() if value is not None)
     return Table(caption="Layout", headers=("Setting", "Value"), rows=rows)
 
 
@@ -64,13 +72,15 @@ def layouts_table(plan: Plan) -> Table:
                 str(rank),
                 option.layout.label(),
                 format_seconds(estimate.step_time_s),
-                interval(estimate),
+                step_time_bar(estimate),
                 signed_percent(share(estimate.step_time_s - chosen_s, chosen_s)) if rank > 1 else "chosen",
                 rate(estimate.tokens_per_s_per_gpu),
                 percent(estimate.mfu),
                 format_bytes(estimate.peak_memory_bytes),
+                memory_bar(estimate),
                 signed_bytes(estimate.memory_capacity_bytes - estimate.peak_memory_bytes),
                 "-" if price is None else dollars(price),
+                price_bar(estimate) or "-",
             )
         )
     headers = (
@@ -82,8 +92,10 @@ def layouts_table(plan: Plan) -> Table:
         "Tokens/s per device",
         "MFU",
         "Peak memory",
+        "90 % interval of memory",
         "Free",
         "$ per billion tokens",
+        "90 % interval of $",
     )
     return Table(
         caption="Best layouts", headers=headers, rows=tuple(rows), numeric=(0, *range(2, len(headers))), marked=0

@@ -60,7 +60,9 @@ PARTS: tuple[tuple[str, str, Kind], ...] = (
     ("expert_parallel_s", "Expert parallel", Kind.COMMUNICATION),
     ("pipeline_transfer_s", "Pipeline transfer", Kind.COMMUNICATION),
     ("data_parallel_s", "Data parallel", Kind.COMMUNICATION),
+    ("offload_s", "Offload", Kind.COMMUNICATION),
     ("pipeline_bubble_s", "Pipeline bubble", Kind.WAITING),
+    ("straggler_s", "Slowest device", Kind.WAITING),
     ("optimizer_s", "Optimizer", Kind.OTHER),
     ("other_s", "Other", Kind.OTHER),
 )

@@ -1,8 +1,7 @@
 """Numbers and layouts in words, the same on the page and in Markdown."""
 
-from glmplan.cost.estimate import StepEstimate
 from glmplan.layout.parallel_layout import ParallelLayout, Recompute, Sharding
-from glmplan.units import format_bytes, format_seconds
+from glmplan.units import format_bytes
 
 
 def percent(fraction: float, *, digits: int = 1) -> str:
@@ -43,11 +42,6 @@ def signed_bytes(value: float) -> str:
 def switch(value: object) -> str:
     """A setting's value as text, ``on`` and ``off`` for yes and no."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-
-
-def interval(estimate: StepEstimate) -> str:
-    """The 90 % interval of the step time."""
-    return f"{format_seconds(estimate.step_time_low90_s)} to {format_seconds(estimate.step_time_high90_s)}"
 
 
 def layout_words(layout: ParallelLayout) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from glmplan import __version__
 from glmplan.cost.step import CostModel, cost_model
@@ -11,16 +12,24 @@ from glmplan.errors import DoesNotFit, InputError
 from glmplan.hardware.calibration import Calibration
 from glmplan.hardware.catalog import load_cluster, shipped_calibration
 from glmplan.hardware.cluster import Cluster
+from glmplan.layout.choices import Choices
+from glmplan.layout.host_offload import possible_offloads
 from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout
 from glmplan.layout.rules import Context, broken_rules
+from glmplan.plan.assumptions import flagged_assumptions
 from glmplan.plan.document import Assumption, ClusterSummary, Option, Plan, Provenance, SearchSummary
 from glmplan.plan.explanation import explain
 from glmplan.plan.request import PlanRequest
+from glmplan.plan.surroundings_text import largest_memory_part
 from glmplan.search.exhaustive import SearchResult, search_layouts
-from glmplan.search.relaxation import what_would_fit
+from glmplan.search.relaxation import what_would_be_legal, what_would_fit
+from glmplan.search.surroundings import surroundings
 from glmplan.software.catalog import load_stack, stack_path
 from glmplan.software.stack import Stack
 from glmplan.units import format_bytes, format_quantity
+
+if TYPE_CHECKING:
+    from glmplan.search.stage_planning import StageCandidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,12 +45,14 @@ class Problem:
     context: Context
 
 
-def load_problem(request: PlanRequest, calibration: Calibration | None = None) -> Problem:
-    """Loads cluster, stack and calibration of ``request``.
+def load_problem(
+    request: PlanRequest, calibration: Calibration | None = None, cluster: Cluster | None = None
+) -> Problem:
+    """Loads cluster, stack and calibration of ``request``; ``cluster`` stands in for the one it names.
 
     Raises InputError for unknown names and impossible sizes, NoData where the device has no peak for the precision.
     """
-    cluster = load_cluster(request.cluster).sized(request.num_gpus)
+    cluster = (cluster or load_cluster(request.cluster)).sized(request.num_gpus)
     stack = load_stack(request.stack)
     calibration = calibration or _known_calibration(cluster, stack)
     if calibration is not None:
@@ -56,7 +67,13 @@ def load_problem(request: PlanRequest, calibration: Calibration | None = None) -
     if family not in stack.support.families:
         able = ", ".join(stack.support.families)
         raise InputError(f"stack: {stack.name} does not train {family} models; it trains {able}")
-    context = Context(job=request.job, num_devices=request.num_gpus, support=stack.support, stack_name=stack.name)
+    context = Context(
+        job=request.job,
+        num_devices=request.num_gpus,
+        support=stack.support,
+        stack_name=stack.name,
+        offloads=possible_offloads(cluster.host),
+    )
     return Problem(
         request=request,
         cluster=cluster,
@@ -69,23 +86,74 @@ def load_problem(request: PlanRequest, calibration: Calibration | None = None) -
 
 def make_plan(problem: Problem, progress: Callable[[int], None] | None = None) -> Plan:
     """The best plan for ``problem``. Raises DoesNotFit with the limit and the smallest change that fits."""
+    found = _searched(problem, progress)
+    if isinstance(found, SearchResult):
+        raise _nothing_fits(problem, found)
+    return explained(problem, found)
+
+
+def explained(problem: Problem, plan: Plan, *, whole_space: bool = False) -> Plan:
+    """``plan`` with what binds its layout and what lies around it, nearby or in the whole space."""
+    given = plan.search.considered == 1 and not plan.search.optimal
+    around = surroundings(
+        problem.model,
+        problem.context,
+        problem.request,
+        plan.chosen.layout,
+        choices=Choices() if given else problem.request.choices,  # around a given layout everything is of interest
+        whole_space=whole_space,
+    )
+    plan = plan.model_copy(update={"surroundings": around})
+    return plan.model_copy(update={"explanation": tuple(explain(plan))})
+
+
+def best_option(problem: Problem) -> Option | None:
+    """The best layout for ``problem``; None where nothing fits, without looking for what would."""
+    found = _searched(problem, None)
+    return None if isinstance(found, SearchResult) else found.chosen
+
+
+def _searched(problem: Problem, progress: Callable[[int], None] | None) -> Plan | SearchResult:
+    """The best plan, or what became of the layouts where none fits."""
     request = problem.request
+    uneven = _stage_candidates(problem)
     result = search_layouts(
         problem.model,
         problem.context,
         request.choices,
         objective=request.objective,
         memory_margin=request.memory_margin,
+        memory_bound=request.memory_bound,
         keep=request.top + 1,
         progress=progress,
+        visit=None if uneven is None else uneven.add,
     )
     if not result.best:
-        raise _nothing_fits(problem, result)
-    options = [Option(layout=found.layout, estimate=found.estimate) for found in result.best[: request.top]]
+        return result
+    best, stages, gap = result.best, None, 0.0
+    if uneven is not None:
+        best, stages, gap = uneven.improved(request, result)
+    options = [Option(layout=found.layout, estimate=found.estimate) for found in best[: request.top]]
     summary = SearchSummary(
-        considered=result.considered, feasible=result.feasible, rejected=result.rejected, optimal=True, gap=0.0
+        considered=result.considered,
+        feasible=result.feasible,
+        rejected=result.rejected,
+        optimal=gap == 0.0,
+        gap=gap,
+        stages=stages,
     )
     return _plan(problem, options, summary)
+
+
+def _stage_candidates(problem: Problem) -> "StageCandidates | None":
+    request = problem.request
+    if request.stages == "uniform":
+        return None
+    if request.objective != "time":
+        raise InputError(f"--stages: optimal goes with --objective time; got {request.objective}; use uniform")
+    from glmplan.search.stage_planning import stage_candidates  # a solver that most plans do not need
+
+    return stage_candidates(problem.model, problem.context, request.choices)
 
 
 def plan_of_layout(problem: Problem, layout: ParallelLayout) -> Plan:
@@ -118,6 +186,7 @@ def _plan(problem: Problem, options: list[Option], summary: SearchSummary) -> Pl
         search=summary,
         chosen=options[0],
         alternatives=tuple(options[1:]),
+        assumptions=flagged_assumptions(problem.model, options[0].layout, options[0].estimate),
         provenance=Provenance(
             glmplan_version=__version__,
             profiles=_profiles(problem),
@@ -188,13 +257,17 @@ def _nothing_fits(problem: Problem, result: SearchResult) -> DoesNotFit:
         reasons = "; ".join(f"{reason} ({count})" for reason, count in result.rejected.items())
         return DoesNotFit(
             f"plan: no layout of {request.job.architecture.name} on {request.num_gpus} devices keeps the rules:"
-            f" {reasons or 'no degrees to choose from'}; allow more values or change --gpus or --global-batch"
+            f" {reasons or 'no degrees to choose from'}; {what_would_be_legal(request, problem.context)}"
         )
     limit = problem.cluster.device.memory_capacity_bytes * (1.0 - request.memory_margin)
-    peak = smallest.estimate.peak_memory_bytes
+    estimate = smallest.estimate
+    high90 = request.memory_bound == "high90"
+    peak = estimate.peak_memory_high90_bytes if high90 else estimate.peak_memory_bytes
     return DoesNotFit(
         f"plan: nothing fits: the smallest of {result.considered} layouts ({smallest.layout.label()}) needs"
-        f" {format_bytes(peak)} per device, {format_bytes(peak - limit)} more than the {format_bytes(limit)} allowed"
-        f" ({format_bytes(problem.cluster.device.memory_capacity_bytes)} less a margin of {request.memory_margin:.0%});"
+        f" {'up to ' if high90 else ''}{format_bytes(peak)} per device, {format_bytes(peak - limit)} more than the"
+        f" {format_bytes(limit)} allowed"
+        f" ({format_bytes(problem.cluster.device.memory_capacity_bytes)} less a margin of {request.memory_margin:.0%}),"
+        f" most of it {largest_memory_part(estimate)};"
         f" {what_would_fit(problem.request, problem.cluster, problem.stack)}"
     )

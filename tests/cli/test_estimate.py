@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def test_one_layout_is_costed_in_full(run_glmplan: Run, tmp_path: Path) -> None:
     assert data["layout"]["dp"] == 1
     assert data["layout"]["schedule"] == "interleaved"
     assert set(data["estimate"]["time"]) == set(TimeBreakdown.model_fields)
+    assert all("never measured" in text or text.endswith(".") for text in data["assumptions"])
     assert set(data["estimate"]["memory"]) == set(MemoryBreakdown.model_fields)
     assert read_plan(path).chosen.model_dump(mode="json")["layout"] == data["layout"]
 
@@ -38,6 +40,10 @@ def test_text_names_figures_times_and_sizes(run_glmplan: Run) -> None:
         "MFU",
         "HFU",
         "peak memory",
+        "90 % interval of memory",
+        "verdict on memory",
+        "90 % interval of $",
+        "90 % interval of days",
         "days",
         "the backward pass",
         "activations",
@@ -45,13 +51,19 @@ def test_text_names_figures_times_and_sizes(run_glmplan: Run) -> None:
         assert words in outcome.out
     rows = list(csv.reader(io.StringIO(run_glmplan("estimate", *JOB, *LAYOUT, "--format", "csv").out)))
     assert rows[0] == ["section", "part", "value", "share"]
-    assert {row[0] for row in rows[1:]} == {"summary", "time", "memory"}
+    assert {row[0] for row in rows[1:]} == {"summary", "time", "memory", "assumption"}
 
 
 def test_a_layout_that_does_not_fit_is_costed_with_a_note(run_glmplan: Run) -> None:
     outcome = run_glmplan("estimate", *JOB, "--stack", "megatron-core", "--tp", 8, "--micro-batch", 1)
     assert outcome.code == 0
-    assert outcome.err == "note: this layout does not fit in the device's memory\n"
+    assert outcome.err.startswith("note: It does not fit: ")
+    assert "most of it optimizer state (" in outcome.err
+    nearest = re.search(r"the nearest that fits sets (.+): (tp8 \S.*) needs ([\d.]+) GiB", outcome.err)
+    assert nearest is not None
+    assert float(nearest[3]) < 80
+    for change in nearest[1].split(" and "):
+        assert change.split(" to ")[1] in nearest[2]
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,24 @@ def path(tmp_path: Path) -> Path:
 def test_sentences_are_the_same_in_every_format(run_glmplan: Run, path: Path) -> None:
     text = run_glmplan("explain", path).out.splitlines()
     data = json.loads(run_glmplan("explain", path, "--format", "json").out)
-    assert data == {"schema_version": 1, "sentences": text}
-    assert run_glmplan("explain", path, "--format", "md").out.splitlines() == [f"- {sentence}" for sentence in text]
+    assert data["schema_version"] == 1
+    assert data["assumptions"]
+    head = "Assumed, because nothing measured supports it:"
+    assumed = [f"- {sentence}" for sentence in data["assumptions"]]
+    assert text == [*data["sentences"], head, *assumed]
+    marked = [f"- {sentence}" for sentence in data["sentences"]]
+    assert run_glmplan("explain", path, "--format", "md").out.splitlines() == [*marked, "", head, "", *assumed]
+
+
+def test_a_probe_looks_at_the_whole_space(run_glmplan: Run, path: Path) -> None:
+    plain, probed = (run_glmplan("explain", path, *more, "--format", "json") for more in ((), ("--probe",)))
+    assert probed.code == 0
+    before, after = json.loads(plain.out), json.loads(probed.out)
+    assert not before["surroundings"]["whole_space"]
+    assert after["surroundings"]["whole_space"]
+    assert after["sentences"][: len(before["sentences"]) - 3] == before["sentences"][:-3]
+    assert any("faster" in sentence and "--" not in sentence for sentence in after["sentences"])
+    assert not any("within a factor of two" in sentence for sentence in after["sentences"])
 
 
 def test_a_broken_plan_is_bad_input(run_glmplan: Run, path: Path) -> None:

@@ -25,7 +25,22 @@ def test_a_plan_is_printed_written_and_explained(run_glmplan: Run, tmp_path: Pat
     assert f"{plan.search.considered:,} layouts in" in outcome.err
     assert f"written to {path}" in outcome.err
     explained = run_glmplan("explain", path)
-    assert explained.out.splitlines() == list(plan.explanation)
+    lines = explained.out.splitlines()
+    assert lines[: len(plan.explanation)] == list(plan.explanation)
+    assert lines[len(plan.explanation) + 1 :] == [f"- {sentence}" for sentence in plan.assumptions]
+    assert all(f"- {sentence}" in outcome.out for sentence in plan.assumptions)
+
+
+def test_the_upper_end_of_the_error_bar_can_be_made_to_fit(run_glmplan: Run) -> None:
+    def peaks(*arguments: str) -> list[tuple[float, float]]:
+        data = json.loads(run_glmplan("plan", *JOB, "--top", 500, "--format", "json", *arguments).out)
+        estimates = [option["estimate"] for option in (data["chosen"], *data["alternatives"])]
+        limit = 0.95 * estimates[0]["memory_capacity_bytes"]
+        return [(e["peak_memory_bytes"] / limit, e["peak_memory_high90_bytes"] / limit) for e in estimates]
+
+    assert max(high for _, high in peaks()) > 1
+    assert max(peak for peak, _ in peaks()) <= 1
+    assert max(high for _, high in peaks("--memory-bound", "high90")) <= 1
 
 
 def test_two_runs_write_the_same_bytes(run_glmplan: Run, tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def estimate(step_time_s: float) -> StepEstimate:
         hfu=0.5,
         model_flops=1.0,
         peak_memory_bytes=3 * GIB,
+        peak_memory_low90_bytes=2.9 * GIB,
+        peak_memory_high90_bytes=3.2 * GIB,
         memory_capacity_bytes=4 * GIB,
         memory=MemoryBreakdown(**memory),
         time=TimeBreakdown(**time),

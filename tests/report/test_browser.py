@@ -13,7 +13,9 @@ import pytest
 from glmplan.report.page import html_page
 from glmplan.report.run_folder import LoggedStep, Run
 from glmplan.report.sections import make_report
+from glmplan.report.validation_page import validation_report
 from tests.report.sample_plan import sample_measurement, sample_plan
+from tests.report.test_validation_page import outcome
 
 CHROMIUM = shutil.which("chromium")
 PHONE_PX = 390
@@ -75,9 +77,12 @@ def hostile_page() -> str:
 
 @pytest.fixture(scope="module")
 def visit(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the frames of the probe saw of a plan's report."""
+    return look_at(hostile_page(), tmp_path_factory.mktemp("page"))
+
+
+def look_at(page: str, folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """What a phone-wide frame with the page saw, and a wide one with the page stripped of its security policy."""
-    folder = tmp_path_factory.mktemp("page")
-    page = hostile_page()
     unguarded = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     assert unguarded != page
     (folder / "page.html").write_text(page, encoding="utf-8")
@@ -115,6 +120,16 @@ def test_a_hostile_name_is_shown_and_never_run_even_without_the_policy(visit: Vi
         assert frame["owned"] == ""
         assert frame["images"] == 0
         assert frame["legends"][0].startswith("</script><img src=x")
+
+
+def test_the_page_of_a_validation_is_drawn_whole_and_silent(tmp_path: Path) -> None:
+    report = validation_report(outcome(ATTACK))
+    charts = sum(len(section.charts) for section in report.sections)
+    seen, console = look_at(html_page(report), tmp_path)
+    assert console == []
+    for frame in seen:
+        assert (frame["drawn"], frame["too_wide"], frame["loaded"], frame["owned"]) == (charts, 0, [], "")
+        assert frame["scroll_px"] <= frame["client_px"]
 
 
 def test_the_policy_stops_what_escaping_would_have_missed(tmp_path: Path) -> None:

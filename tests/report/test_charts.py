@@ -44,15 +44,20 @@ def test_memory_rows_sum_to_the_peak_and_each_starts_where_the_one_before_ends()
 
 def test_memory_table_states_what_stays_free_also_when_nothing_does() -> None:
     rows = memory_chart.memory_rows(sample_plan())
-    fits = memory_chart.memory_table(rows, capacity_bytes=CAPACITY_BYTES, peak_bytes=44.3 * GIB)
+    fits = memory_chart.memory_table(rows, capacity_bytes=CAPACITY_BYTES, peak_bytes=44.3 * GIB, bar="a to b")
+    assert ("90 % interval", "a to b", "") in fits.rows
     assert ("Free", "35.7 GiB", "44.6\N{NO-BREAK SPACE}%") in fits.rows
-    over = memory_chart.memory_table(rows, capacity_bytes=40 * GIB, peak_bytes=50 * GIB)
+    over = memory_chart.memory_table(rows, capacity_bytes=40 * GIB, peak_bytes=50 * GIB, bar="")
     assert ("Free", "-10 GiB", "-25.0\N{NO-BREAK SPACE}%") in over.rows
 
 
 def test_memory_figure_draws_the_capacity_and_the_limit() -> None:
     rows = memory_chart.memory_rows(sample_plan())
-    figure = memory_chart.memory_figure(rows, capacity_bytes=CAPACITY_BYTES, margin_fraction=0.05)
+    bounds = 40 * GIB, 90 * GIB
+    figure = memory_chart.memory_figure(rows, capacity_bytes=CAPACITY_BYTES, margin_fraction=0.05, bounds_bytes=bounds)
+    bar, peak = figure.data[0].error_x, figure.data[0].x[-1]
+    assert (peak - bar.arrayminus[-1], peak + bar.array[-1]) == pytest.approx((40, 90))
+    assert figure.layout.xaxis.range[1] > 90
     assert [shape.x0 for shape in figure.layout.shapes] == [80.0, 76.0]
     assert sum(figure.data[0].x[:-1]) == pytest.approx(figure.data[0].x[-1])
 
@@ -77,6 +82,11 @@ def test_layout_rows_sum_to_each_layouts_step() -> None:
     for rank, option in enumerate((plan.chosen, *plan.alternatives), start=1):
         total = sum(row.value_s for row in rows if row.rank == rank)
         assert total == pytest.approx(option.estimate.step_time_s)
+    assert {(row.low90_s, row.high90_s) for row in rows if row.rank == 1} == {
+        (plan.chosen.estimate.step_time_low90_s, plan.chosen.estimate.step_time_high90_s)
+    }
+    bar = layouts_chart.layout_figure(rows).data[-1]
+    assert bar.x[0] + bar.error_x.array[0] == pytest.approx(plan.chosen.estimate.step_time_high90_s)
 
 
 def test_the_front_is_the_layouts_that_no_other_beats() -> None:
@@ -131,7 +141,10 @@ def test_evenly_spaced_indices_are_distinct_and_span_the_sequence(length: int, c
 def all_figures(plan: Plan) -> dict[str, Any]:
     runs = (sample_run(plan), sample_run(plan, name=HOSTILE, steps=1))
     memory = memory_chart.memory_figure(
-        memory_chart.memory_rows(plan), capacity_bytes=CAPACITY_BYTES, margin_fraction=0.05
+        memory_chart.memory_rows(plan),
+        capacity_bytes=CAPACITY_BYTES,
+        margin_fraction=0.05,
+        bounds_bytes=(40 * GIB, 50 * GIB),
     )
     return {
         "memory": memory,

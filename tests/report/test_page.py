@@ -1,10 +1,12 @@
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
 
 from glmplan.cost.estimate import StepEstimate
 from glmplan.plan.document import Plan
+from glmplan.plan.error_bars import days_bar, memory_bar, price_bar, step_time_bar
 from glmplan.report.content import Report, plain
 from glmplan.report.markdown import markdown_page
 from glmplan.report.page import GENERATOR_TAG, html_page
@@ -210,3 +212,15 @@ def test_the_job_is_stated(precision: str) -> None:
     job = plan.request.job.model_copy(update={"precision": precision})
     plan = plan.model_copy(update={"request": plan.request.model_copy(update={"job": job})})
     assert f"| Precision | {precision} |" in markdown_page(make_report(plan))
+
+
+@pytest.mark.parametrize("render", [html_page, markdown_page])
+def test_time_memory_and_money_carry_their_error_bars_and_assumptions_are_said(render: Callable[[Report], str]) -> None:
+    plan = sample_plan().model_copy(update={"assumptions": ("No collective of this device was measured.",)})
+    text = render(make_report(plan))
+    for bar in (step_time_bar, memory_bar, price_bar, days_bar):
+        words = bar(plan.chosen.estimate)
+        assert words is not None
+        assert words in text
+    assert "fits with the whole error bar" in text
+    assert "No collective of this device was measured." in text
