@@ -81,6 +81,8 @@ def block_times(work: BlockWork, stack: Stack, launch_s: float) -> BlockTimes:
     exposed = {
         purpose: stack["collective_time_factor"] * stack[constant] for purpose, constant in EXPOSED_CONSTANT.items()
     }
+    if stack.kernels.serial_tp:
+        exposed[Purpose.TENSOR] = stack["collective_time_factor"]
     forward_s = np.asarray(smooth_maximum(device_forward_s, host_s))
     backward_s = np.asarray(smooth_maximum(device_backward_s, host_s * stack["host_backward_factor"]))
     collective = stack["collective_time_factor"]

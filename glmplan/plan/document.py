@@ -45,6 +45,8 @@ class SearchSummary(_Record):
     feasible: int
     rejected: dict[str, int]
     """Reason -> number of layouts."""
+    pruned: dict[str, int] = {}
+    """Reason -> legal layouts that needed no look: by proof none of them is among the best, or fits. Not considered."""
     optimal: bool
     """True when no legal layout of the space is predicted to be better."""
     gap: float

@@ -1,52 +1,52 @@
 """Why a plan's layout wins, what binds it, and what the runner-up loses, in sentences."""
 
-from glmplan.cost.estimate import Grade, StepEstimate
-from glmplan.plan.document import Option, Plan
+from glmplan.cost.estimate import StepEstimate
+from glmplan.plan.document import Plan, StageSummary
+from glmplan.plan.error_bars import days_bar, memory_bar, price_bar, step_time_bar
+from glmplan.plan.part_names import GRADE_SENTENCES, MEMORY_NAMES, TIME_NAMES, largest_parts
+from glmplan.plan.surroundings_text import (
+    binding_sentence,
+    different_sentence,
+    memory_sentence,
+    misfit_sentence,
+    runner_up_sentence,
+)
 from glmplan.units import format_bytes, format_seconds
-
-TIME_NAMES = {
-    "forward_s": "the forward pass",
-    "backward_s": "the backward pass",
-    "recompute_s": "recomputation",
-    "tensor_parallel_s": "exposed tensor-parallel communication",
-    "context_parallel_s": "exposed context-parallel communication",
-    "expert_parallel_s": "exposed expert-parallel communication",
-    "pipeline_transfer_s": "transfers between pipeline stages",
-    "pipeline_bubble_s": "the pipeline bubble",
-    "data_parallel_s": "exposed gradient and parameter communication",
-    "optimizer_s": "the optimizer step",
-    "other_s": "the fixed cost of a step",
-}
-MEMORY_NAMES = {
-    "parameters_bytes": "parameters",
-    "main_parameters_bytes": "fp32 main parameters",
-    "gradients_bytes": "gradients",
-    "optimizer_bytes": "optimizer state",
-    "gathered_parameters_bytes": "gathered parameters",
-    "activations_bytes": "activations",
-    "loss_bytes": "logits and loss",
-    "workspace_bytes": "workspace",
-    "reserve_bytes": "reserve of the stack",
-}
-GRADE_SENTENCES = {
-    Grade.CALIBRATED: "This device and this stack were measured, so the prediction is calibrated.",
-    Grade.TRANSFERRED: "Kernels of this device or a similar one were measured, this stack on it was not: the prediction"
-    " is transferred.",
-    Grade.DATASHEET: "Neither this device nor this stack was measured: the prediction rests on the datasheet.",
-}
 
 
 def explain(plan: Plan) -> list[str]:
     """The explanation of ``plan``, a sentence an item."""
     chosen, search = plan.chosen, plan.search
     sentences = [_headline(plan), _time_sentence(chosen.estimate), _memory_sentence(chosen.estimate)]
-    if plan.alternatives:
-        sentences.append(_runner_up(chosen, plan.alternatives[0]))
+    sentences += binding_sentence(plan)
+    if plan.tuning is not None:
+        sentences.append(plan.tuning.sentence())
+    else:
+        sentences += runner_up_sentence(plan)
+    sentences += different_sentence(plan) + memory_sentence(plan) + misfit_sentence(plan)
     if search.rejected:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in search.rejected.items())
         sentences.append(f"Of {search.considered:,} layouts considered {search.feasible:,} fit; the others: {counts}.")
+    if search.pruned:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in search.pruned.items())
+        sentences.append(f"{sum(search.pruned.values()):,} more legal layouts are ruled out by proof: {counts}.")
+    sentences += _money_sentence(chosen.estimate)
+    if search.stages is not None:
+        sentences.append(_stages_sentence(chosen.estimate.step_time_s, search.stages, search.gap))
     sentences.append(GRADE_SENTENCES[chosen.estimate.grade])
     return sentences
+
+
+def _stages_sentence(step_time_s: float, stages: StageSummary, gap: float) -> str:
+    gain = stages.even_step_time_s / step_time_s - 1.0
+    what = f"{gain:.1%} faster than" if gain > 5e-4 else "no better than"
+    proof = "no split of a layout that fits with even stages is faster"
+    if gap > 0:
+        proof = f"no split of a layout that fits with even stages is more than {gap:.2%} faster"
+    return (
+        f"Stages: {what} the best layout with even stages ({format_seconds(stages.even_step_time_s)}); {proof}"
+        f" ({stages.programs} integer programs, {stages.solver})."
+    )
 
 
 def _headline(plan: Plan) -> str:
@@ -57,43 +57,34 @@ def _headline(plan: Plan) -> str:
         optimal = " Within the cost model no legal layout needs less memory."
     return (
         f"{layout.label()} trains {job.architecture.name} on {plan.request.num_gpus} {plan.cluster.device} in"
-        f" {format_seconds(estimate.step_time_s)} a step ({format_seconds(estimate.step_time_low90_s)} to"
-        f" {format_seconds(estimate.step_time_high90_s)}), {estimate.tokens_per_s_per_gpu:,.0f} tokens/s per device,"
-        f" MFU {estimate.mfu:.1%}.{optimal}"
+        f" {format_seconds(estimate.step_time_s)} a step ({step_time_bar(estimate)}),"
+        f" {estimate.tokens_per_s_per_gpu:,.0f} tokens/s per device, MFU {estimate.mfu:.1%}.{optimal}"
     )
 
 
-def _parts(values: dict[str, float], names: dict[str, str], whole: float) -> list[str]:
-    largest = sorted(values.items(), key=lambda item: -item[1])
-    return [f"{names[name]} {value / whole:.0%}" for name, value in largest if value >= 0.02 * whole]
-
-
 def _time_sentence(estimate: StepEstimate) -> str:
-    parts = _parts(estimate.time.model_dump(), TIME_NAMES, estimate.step_time_s)
+    parts = largest_parts(estimate.time.model_dump(), TIME_NAMES, estimate.step_time_s)
     return f"The step goes to {', '.join(parts)}."
 
 
 def _memory_sentence(estimate: StepEstimate) -> str:
     free = estimate.memory_capacity_bytes - estimate.peak_memory_bytes
-    parts = _parts(estimate.memory.model_dump(), MEMORY_NAMES, estimate.peak_memory_bytes)
+    parts = largest_parts(estimate.memory.model_dump(), MEMORY_NAMES, estimate.peak_memory_bytes)
     room = f"{format_bytes(free)} stay free" if free >= 0 else f"{format_bytes(-free)} too much"
     return (
-        f"The fullest rank needs {format_bytes(estimate.peak_memory_bytes)} of"
-        f" {format_bytes(estimate.memory_capacity_bytes)} ({room}): {', '.join(parts)}."
+        f"The fullest rank needs {format_bytes(estimate.peak_memory_bytes)} ({memory_bar(estimate)}) of"
+        f" {format_bytes(estimate.memory_capacity_bytes)} ({room}); it {estimate.memory_verdict}:"
+        f" {', '.join(parts)}."
     )
 
 
-def _runner_up(chosen: Option, other: Option) -> str:
-    slower = other.estimate.step_time_s / chosen.estimate.step_time_s - 1.0
-    losses = {name: getattr(other.estimate.time, name) - getattr(chosen.estimate.time, name) for name in TIME_NAMES}
-    worst, most = max(losses.items(), key=lambda item: item[1])
-    if most < 1e-3 * chosen.estimate.step_time_s:
-        memory = other.estimate.peak_memory_bytes - chosen.estimate.peak_memory_bytes
-        if abs(memory) < 1.0 and abs(slower) < 1e-6:
-            return f"The runner-up {other.layout.label()} is predicted to take the same time and memory."
-        comparison = f"{format_bytes(abs(memory))} {'more' if memory >= 0 else 'less'} memory"
-        return f"The runner-up {other.layout.label()} is {slower:.2%} slower and needs {comparison}."
-    return (
-        f"The runner-up {other.layout.label()} is {slower:.1%} slower; it loses {format_seconds(most)} to"
-        f" {TIME_NAMES[worst]}."
-    )
+def _money_sentence(estimate: StepEstimate) -> list[str]:
+    """What the tokens cost and how long they take, as far as price and tokens are known."""
+    said = []
+    price, days = estimate.usd_per_billion_tokens, estimate.train_days
+    if price is not None:
+        said.append(f"a billion tokens cost {price:,.0f} USD ({price_bar(estimate)})")
+    if days is not None:
+        said.append(f"the run takes {days:,.1f} days ({days_bar(estimate)}) without failures")
+    text = ", and ".join(said)
+    return [f"{text[0].upper()}{text[1:]}."] if text else []

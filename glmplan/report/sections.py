@@ -80,6 +80,8 @@ def _search_sentence(plan: Plan) -> str:
         f"The search looked for {goal}. It considered {counted(search.considered, 'layout')}, "
         f"of which {search.feasible:,} could run."
     )
+    if search.pruned:
+        looked += f" {sum(search.pruned.values()):,} more are ruled out by proof."
     if search.optimal:
         return f"{looked} No legal layout of this space is predicted to be better."
     bound = f", by at most {percent(search.gap)}" if search.gap else ""

@@ -138,6 +138,7 @@ def _searched(problem: Problem, progress: Callable[[int], None] | None) -> Plan 
         considered=result.considered,
         feasible=result.feasible,
         rejected=result.rejected,
+        pruned=result.pruned,
         optimal=gap == 0.0,
         gap=gap,
         stages=stages,

@@ -13,13 +13,15 @@ from glmplan.plan.document import Plan
 from glmplan.plan.explanation import explain
 from glmplan.search.planned import problem_of_plan
 from glmplan.search.planner import Problem, explained
-from glmplan.search.sensitivity import varied_figures, with_figure
+from glmplan.search.sensitivity import CAPACITY, varied_figures, with_figure
 from glmplan.search.setting import figure_text
 
 FARTHEST = 4.0
 """Figures are changed by at most this factor, up and down."""
 TRIED = tuple(math.pow(FARTHEST, exponent / 4.0) for exponent in (1, 2, 3, 4))
 """Factors between which a turn is looked for, in both directions."""
+TIMELESS = (CAPACITY, "cluster.usd_per_device_hour")
+"""Figures that change no layout's time."""
 CLOSE = 0.01
 """A turning point is known to this fraction."""
 
@@ -52,6 +54,8 @@ def turning_points(
     table = LayoutTable.of(chosen, rival)
     found = []
     for name, figure in varied_figures(problem).items():
+        if not figure.unit or name in TIMELESS:  # corrections are no figures that anybody buys
+            continue
 
         def lead(factor: float, name: str = name) -> float:
             return _lead(problem, table, name, factor)
@@ -59,8 +63,7 @@ def turning_points(
         for direction in (1.0, -1.0):
             factor = _turn(lead, direction)
             if factor is not None:
-                texts = (figure_text(value, figure.unit) for value in (figure.value, figure.value * factor))
-                before, after = texts
+                before, after = (figure_text(figure.value * times, figure.unit) for times in (1.0, factor))
                 found.append(TurningPoint(name=name, before=before, after=after, factor=factor))
     return tuple(sorted(found, key=lambda point: abs(math.log(point.factor)))[:most])
 

@@ -9,7 +9,7 @@ from glmplan.architecture.transformer import MixtureOfExperts
 from glmplan.layout import candidates as module
 from glmplan.layout.candidates import candidates
 from glmplan.layout.choices import Choices
-from glmplan.layout.parallel_layout import CODES, LayoutTable, Recompute, Schedule, Sharding
+from glmplan.layout.parallel_layout import CODES, LISTS, OPTIONAL, UNSTATED, LayoutTable, Recompute, Schedule, Sharding
 from glmplan.layout.rules import Context, broken_rules, divisors, legal_rows
 from glmplan.software.catalog import load_stack
 from tests.small_jobs import EVERYTHING, all_candidates, context_of, job_of, model
@@ -18,7 +18,8 @@ ONE_STAGE_SCHEDULE = CODES["schedule"].index(Schedule.ONE_F_ONE_B)
 
 
 def rows_of(table: LayoutTable) -> list[tuple[int, ...]]:
-    return [tuple(int(value) for value in row) for row in np.stack(list(table.columns().values()), axis=1)]
+    columns = [values for name, values in table.columns().items() if name not in LISTS]
+    return [tuple(int(value) for value in row) for row in np.stack(columns, axis=1)]
 
 
 def cross_product(context: Context) -> LayoutTable:
@@ -42,6 +43,10 @@ def cross_product(context: Context) -> LayoutTable:
     columns = {name: values.ravel().astype(np.int64) for name, values in zip(axes, grid, strict=True)}
     columns["dp"] = np.maximum(n // (columns["tp"] * columns["cp"] * columns["pp"]), 1)
     columns["grad_accum"] = np.maximum(job.global_batch // (columns["dp"] * columns["micro_batch"]), 1)
+    columns["context"] = np.where(columns["cp"] > 1, CODES["context"].index(context.support.context[0]), 0)
+    size, zeros = len(columns["tp"]), np.zeros(len(columns["tp"]), dtype=np.int64)
+    rest: dict[str, Any] = dict.fromkeys(CODES, zeros) | dict.fromkeys(OPTIONAL, np.full(size, UNSTATED))
+    columns = rest | dict.fromkeys(LISTS, np.empty((size, 0), dtype=np.int64)) | columns
     table = LayoutTable(**columns)
     table = table.take((table.pp > 1) | (table.schedule == ONE_STAGE_SCHEDULE))
     return table.take(legal_rows(table, context)[0])
@@ -75,6 +80,13 @@ def test_candidates_are_the_cross_product_that_keeps_the_rules(seed: int) -> Non
     assert len(found) == len(set(found))
     assert set(found) == set(expected)
     assert found
+
+
+def test_many_chunks_a_stage_and_large_micro_batches_are_candidates_too() -> None:
+    context = context_of(job_of(model(layers=48), global_batch=2048), 2)
+    table = all_candidates(context, Choices(recompute=(Recompute.NONE,), sharding=(Sharding.NONE,)))
+    assert set(table.virtual_stages) == set(divisors(24))
+    assert set(table.micro_batch) == set(divisors(2048))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,22 +6,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glmplan.architecture.transformer import MixtureOfExperts
-from glmplan.layout.communication import Collective, Communication, Scatter
+from glmplan.layout.communication import Collective, Communication, Purpose, Scatter
 from glmplan.layout.expert_parallel import expert_communications, fullest_rank
 from glmplan.layout.parallel_layout import LayoutTable, ParallelLayout
 from glmplan.layout.partition import partition_block
 from glmplan.layout.placement import expert_data_group, expert_group, expert_shard_group
 from glmplan.layout.stages import split_into_stages
 from glmplan.layout.state_shards import state_shards
+from glmplan.precision import Precision
 from glmplan.software.experts import ExpertKernels
 from glmplan.software.stack import Kernels
 from glmplan.workload.graph import BlockKind, workload_blocks
-from glmplan.workload.operation import Matmul
+from glmplan.workload.mlp import SORTING
+from glmplan.workload.operation import Matmul, Operation, Stream
 from tests.small_jobs import job_of, model
 
 MOE = MixtureOfExperts(experts=64, top_k=8, expert_ffn_hidden=128)
 EVEN = ExpertKernels(routing="contiguous", load_violation=0.0)
 FLASH = Kernels(attention="flash")
+SEQ_LEN = 256
 
 
 def table_of(**changes: object) -> LayoutTable:
@@ -112,3 +115,59 @@ def test_splitting_experts_less_keeps_their_flops_and_state_in_all(expert_tp: in
     replicas = 4 * 2 / (expert_tp * 2)
     every_expert = 4 * 4 * 3 * 128 * 192  # 4 layers of 4 experts with three matrices
     assert held * 8 / replicas == pytest.approx(every_expert)
+
+
+def of_experts(precision: str, **layout: object) -> dict[str, Operation | Communication]:
+    job = job_of(model("experts")).model_copy(update={"precision": Precision(precision)})
+    blocks = workload_blocks(job, FLASH)
+    block = next(block for block in blocks if block.kind is BlockKind.EXPERT_LAYER)
+    graph = partition_block(block, table_of(**layout), job, saves_gathered_input=False, experts=EVEN).graph
+    return {name: graph.nodes[name]["work"] for name in graph}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_tokens_that_split_experts_share_are_gathered_by_the_dispatcher_before_they_are_quantised(
+    precision: str,
+) -> None:
+    """Megatron-Core, MoEAlltoAllTokenDispatcher: all-to-all, gather, experts, scatter, all-to-all, in one format."""
+    works = of_experts(precision, tp=2, dp=4, ep=4, sequence_parallel=True)
+    sent = {name: work for name, work in works.items() if isinstance(work, Communication)}
+    gathered = sent["expert_up_input_all_gather_of_tokens"]
+    assert gathered.purpose is Purpose.EXPERT
+    copies = SEQ_LEN * 2 * 128  # top 2 of the tokens, 128 wide
+    assert float(np.asarray(gathered.bytes)[0]) == copies * 2
+    assert float(np.asarray(sent["expert_up_input_all_gather"].bytes)[0]) == 0.0
+    up = works["expert_up"]
+    assert isinstance(up, Matmul)
+    assert up.quantisation is None or up.quantisation.input_share == 1.0  # all of what was gathered
+
+
+def test_without_an_exchange_splitting_experts_is_tensor_parallelism() -> None:
+    works = of_experts("bf16", tp=2, dp=4, ep=1, sequence_parallel=True)
+    message = works["expert_up_input_all_gather"]
+    assert isinstance(message, Communication) and float(np.asarray(message.bytes)[0]) > 0
+    none = works["expert_up_input_all_gather_of_tokens"]
+    assert isinstance(none, Communication) and float(np.asarray(none.bytes)[0]) == 0.0
+
+
+@pytest.mark.parametrize(("ep", "sorts"), [(1, False), (2, True), (4, False)])
+def test_copies_are_sorted_where_several_ranks_send_to_several_experts(ep: int, sorts: bool) -> None:
+    work = of_experts("bf16", dp=4, ep=ep)[SORTING]
+    assert isinstance(work, Stream)
+    passes = 4 * SEQ_LEN * 2 * 128  # a read and a write on either side
+    assert float(np.asarray(work.forward_elements)[0]) == (passes if sorts else 0.0)
+
+
+def test_split_experts_sort_what_all_tensor_parallel_ranks_sent() -> None:
+    whole = of_experts("bf16", dp=4, ep=2)[SORTING]
+    split = of_experts("bf16", tp=2, dp=4, ep=2, sequence_parallel=True)[SORTING]
+    one_each = of_experts("bf16", tp=2, dp=4, ep=2, sequence_parallel=True, expert_tp=1)[SORTING]
+    assert isinstance(whole, Stream) and isinstance(split, Stream) and isinstance(one_each, Stream)
+    elements = float(np.asarray(whole.forward_elements)[0])
+    assert float(np.asarray(split.forward_elements)[0]) == elements
+    assert float(np.asarray(one_each.forward_elements)[0]) == elements / 2
+
+
+def test_a_capacity_makes_all_ranks_equally_full() -> None:
+    kernels = ExpertKernels(load_violation=0.7, padded_to_capacity=True)
+    assert float(np.asarray(fullest_rank(MOE, table_of(ep=8), 64.0, kernels))[0]) == 1.0

@@ -6,7 +6,8 @@ import pytest
 
 from glmplan.cost.estimate import Grade, MemoryBreakdown, TimeBreakdown
 from glmplan.plan.document import Plan
-from glmplan.plan.explanation import GRADE_SENTENCES, MEMORY_NAMES, TIME_NAMES, explain
+from glmplan.plan.explanation import explain
+from glmplan.plan.part_names import GRADE_SENTENCES, MEMORY_NAMES, TIME_NAMES
 from glmplan.plan.table import HEADERS, layout_rows
 from tests.plan.test_document import plan_of
 
@@ -31,9 +32,10 @@ def test_the_explanation_names_layout_binding_parts_runner_up_and_grade(plan: Pl
     largest = max(TIME_NAMES, key=lambda name: getattr(plan.chosen.estimate.time, name))
     assert sentences[1].startswith(f"The step goes to {TIME_NAMES[largest]}")
     assert "stay free" in sentences[2]
-    assert plan.alternatives[0].layout.label() in sentences[3]
+    assert sentences[3].startswith("The binding resource is ")
+    assert plan.alternatives[0].layout.label() in sentences[4]
     assert sentences[-1] == GRADE_SENTENCES[plan.chosen.estimate.grade]
-    assert f"{plan.search.feasible:,} fit" in sentences[4]
+    assert f"{plan.search.feasible:,} fit" in " ".join(sentences)
 
 
 def test_shares_of_the_step_are_at_most_the_whole(plan: Plan) -> None:
@@ -51,7 +53,8 @@ def test_a_layout_that_is_too_large_says_by_how_much(plan: Plan) -> None:
 
 def test_a_runner_up_that_equals_the_best_is_said_to(plan: Plan) -> None:
     twin = plan.model_copy(update={"alternatives": (plan.chosen,)})
-    assert explain(twin)[3].endswith("is predicted to take the same time and memory.")
+    runner_up = next(sentence for sentence in explain(twin) if "runner-up" in sentence)
+    assert runner_up.endswith("is predicted to take the same time and memory.")
     alone = plan.model_copy(update={"alternatives": ()})
     assert not any("runner-up" in sentence for sentence in explain(alone))
 

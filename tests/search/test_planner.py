@@ -10,7 +10,7 @@ from glmplan.architecture.catalog import load_architecture
 from glmplan.errors import DoesNotFit, InputError, NoData
 from glmplan.hardware.calibration import Calibration
 from glmplan.layout.choices import Choices
-from glmplan.layout.parallel_layout import ParallelLayout, Recompute, Schedule, Sharding
+from glmplan.layout.parallel_layout import Offload, ParallelLayout, Recompute, Schedule, Sharding
 from glmplan.plan.document import Plan, plan_text
 from glmplan.plan.request import PlanRequest
 from glmplan.precision import Precision
@@ -128,11 +128,28 @@ def test_when_nothing_fits_the_message_says_what_would_and_that_is_true(fields: 
         make_plan(load_problem(request))
     message = str(caught.value)
     assert re.search(r"needs [\d.]+ GiB per device, [\d.]+ [GM]iB more than the [\d.]+ GiB allowed", message)
-    mend = message.rsplit("; ", 1)[1]
-    assert "it fits" in mend
+    assert re.search(r"most of it [a-z0-9 ]+ \(\d+%\)", message)
+    mends = re.split(r", (?=with)| or (?=with)", message.rsplit("; it fits ", 1)[1])
+    assert 1 <= len(mends) <= 3
+    for mend in mends:
+        changed = changed_as_said(request, mend)
+        assert changed != request
+        plan = make_plan(load_problem(changed))
+        assert plan.search.feasible > 0
+        named = re.search(r"\((tp.*): ([\d.]+) GiB\)", mend)
+        assert named is not None
+        assert float(named[2]) * 2**30 <= plan.cluster.memory_capacity_bytes * (1 - changed.memory_margin)
+
+
+def changed_as_said(request: PlanRequest, mend: str) -> PlanRequest:
+    """``request`` changed as the words of one mend say."""
     changes: dict[str, Any] = {}
     if "without the limits on the layout" in mend:
         changes["choices"] = Choices()
+    elif found := re.search(r"without --(\S+)", mend):
+        changes["choices"] = request.choices.model_copy(update={found[1].replace("-", "_"): None})
+    elif found := re.search(r"--offload (\S+)", mend):
+        changes["choices"] = request.choices.model_copy(update={"offload": (Offload(found[1]),)})
     for option, field in (("--gpus", "num_gpus"), ("--memory-margin", "memory_margin")):
         if found := re.search(rf"{option} ([\d.]+)", mend):
             changes[field] = float(found[1]) if "." in found[1] else int(found[1])
@@ -141,9 +158,16 @@ def test_when_nothing_fits_the_message_says_what_would_and_that_is_true(fields: 
         for option, field in (("--global-batch", "global_batch"), ("--seq-len", "seq_len"))
         if (found := re.search(rf"{option} (\d+)", mend))
     }
-    changed = request.model_copy(update=changes | {"job": request.job.model_copy(update=job_changes)})
-    assert changed != request
-    assert make_plan(load_problem(changed)).search.feasible > 0
+    return request.model_copy(update=changes | {"job": request.job.model_copy(update=job_changes)})
+
+
+def test_mends_are_of_different_kinds() -> None:
+    with pytest.raises(DoesNotFit, match=r"it fits with --offload optimizer \(.*\) or with --gpus \d+ \("):
+        plan_for(name="llama3-70b")
+    with pytest.raises(
+        DoesNotFit, match=r"it fits without --tp \(.*\), with --offload optimizer \(.*\) or with --gpus"
+    ):
+        plan_for(choices=Choices(tp=(1,), pp=(1,), cp=(1,), sharding=(Sharding.NONE,)))
 
 
 def test_a_larger_batch_is_part_of_the_mend_where_more_devices_need_it() -> None:
@@ -151,7 +175,7 @@ def test_a_larger_batch_is_part_of_the_mend_where_more_devices_need_it() -> None
     arch = model(layers=48, hidden=16384, heads=1, kv_heads=1, head_dim=128, ffn_hidden=65536)
     job = job_of(arch, seq_len=2048, global_batch=8)
     request = PlanRequest(job=job, cluster="dgx-a100-pod", num_gpus=8, stack="llm-foundry")
-    with pytest.raises(DoesNotFit, match=r"with --gpus (\d+) --global-batch \1 it fits") as caught:
+    with pytest.raises(DoesNotFit, match=r"it fits with --gpus (\d+) --global-batch \1 \(") as caught:
         make_plan(load_problem(request))
     (devices,) = re.findall(r"--gpus (\d+)", str(caught.value))
     job = job.model_copy(update={"global_batch": int(devices)})
@@ -161,8 +185,12 @@ def test_a_larger_batch_is_part_of_the_mend_where_more_devices_need_it() -> None
 def test_a_request_without_any_legal_layout_counts_the_reasons() -> None:
     with pytest.raises(DoesNotFit, match=r"keeps the rules: micro-batches do not make the global batch \(\d+\)"):
         plan_for(choices=Choices(micro_batch=(3,)))
-    with pytest.raises(DoesNotFit, match="degrees do not use all devices"):
+    with pytest.raises(DoesNotFit, match=r"degrees do not use all devices.*some do without --tp$"):
         plan_for(choices=Choices(tp=(3,)))
+    one_head = job_of(model(heads=1, kv_heads=1, head_dim=128), global_batch=6)
+    request = PlanRequest(job=one_head, cluster="dgx-a100-pod", num_gpus=8, stack="llm-foundry")
+    with pytest.raises(DoesNotFit, match=r"some do with --global-batch 24$"):
+        make_plan(load_problem(request))
 
 
 @pytest.mark.parametrize(
@@ -237,8 +265,11 @@ def test_open_dimensions_of_an_estimate_are_plain() -> None:
     ("choices", "message"),
     [
         (Choices(tp=(1, 2)), "--tp: estimate takes one value; got 2; use plan"),
-        (Choices(tp=(3,)), "layout: tp 3 x cp 1 x pp 1 = 3 does not divide the 8 devices; change one degree or --gpus"),
-        (Choices(micro_batch=(3,)), "layout.micro_batch: dp 8 x micro_batch 3 does not divide global_batch 8"),
+        (
+            Choices(tp=(3,)),
+            "layout: tp 3 x cp 1 x pp 1 = 3 does not divide the 8 devices; change one degree or --gpus: 2 or 4 would",
+        ),
+        (Choices(micro_batch=(3,)), "layout.micro_batch: dp 8 x micro_batch 3 does not divide global_batch 8; use 1"),
     ],
 )
 def test_an_estimate_needs_one_value_a_dimension(choices: Choices, message: str) -> None:
