@@ -30,6 +30,13 @@ from glmplan.cli.terminal import format_option, note, print_assumptions, print_j
     show_default=True,
     help="Layers of pipeline stages: even, or split (with what they recompute) by an integer program.",
 )
+@click.option(
+    "--evaluate",
+    type=click.Choice(["promising", "all"]),
+    default="promising",
+    show_default=True,
+    help="Cost the layouts that a lower bound does not rule out, or every one: the best are the same.",
+)
 @click.option("--top", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Layouts to keep.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write plan.json.")
 @format_option()
@@ -38,6 +45,7 @@ def command(
     memory_margin: float,
     memory_bound: str,
     stages: str,
+    evaluate: str,
     top: int,
     output: Path | None,
     output_format: str,
@@ -61,6 +69,7 @@ def command(
         memory_margin=memory_margin,
         memory_bound=memory_bound,
         stages=stages,
+        evaluate=evaluate,
         top=top,
     )
     start = time.perf_counter()
@@ -78,7 +87,10 @@ def command(
     if output_format in ("text", "md"):
         click.echo("\n".join(f"- {sentence}" for sentence in plan.explanation))
         print_assumptions(plan.assumptions, output_format)
-    note(f"{plan.search.considered:,} layouts in {seconds:.2f} s" + (f"; written to {output}" if output else ""))
+    ruled_out = sum(plan.search.pruned.values())
+    others = f", {ruled_out:,} more ruled out by proof," if ruled_out else ""
+    written = f"; written to {output}" if output else ""
+    note(f"{plan.search.considered:,} layouts{others} in {seconds:.2f} s{written}")
 
 
 def _progress() -> Any:

@@ -27,5 +27,7 @@ class PlanRequest(BaseModel):
     """What must fit in the rest: the predicted peak, or the upper end of its 90 % interval."""
     stages: Literal["uniform", "optimal"] = "uniform"
     """Layers of the pipeline stages: as evenly as they go, or as an integer program splits them."""
+    evaluate: Literal["promising", "all"] = "promising"
+    """Which legal layouts are costed: those that a lower bound does not rule out, or every one. The best are the same."""
     top: PositiveInt = 10
     """How many layouts the plan keeps."""

@@ -126,7 +126,7 @@ def _searched(problem: Problem, progress: Callable[[int], None] | None) -> Plan 
         memory_bound=request.memory_bound,
         keep=request.top + 1,
         progress=progress,
-        visit=None if uneven is None else uneven.add,
+        visit=uneven.add if uneven is not None else _unseen if request.evaluate == "all" else None,
     )
     if not result.best:
         return result
@@ -169,6 +169,10 @@ def plan_of_layout(problem: Problem, layout: ParallelLayout) -> Plan:
     feasible = int(estimates.fits()[0])
     summary = SearchSummary(considered=1, feasible=feasible, rejected={}, optimal=False, gap=0.0)
     return _plan(problem, [Option(layout=layout, estimate=estimates.row(0))], summary)
+
+
+def _unseen(table: LayoutTable) -> None:
+    """A visitor who only wants that every layout is costed."""
 
 
 def _plan(problem: Problem, options: list[Option], summary: SearchSummary) -> Plan:

@@ -22,13 +22,35 @@ def test_a_plan_is_printed_written_and_explained(run_glmplan: Run, tmp_path: Pat
     plan = read_plan(path)
     assert plan.chosen.layout.label() in outcome.out
     assert all(sentence in outcome.out for sentence in plan.explanation)
-    assert f"{plan.search.considered:,} layouts in" in outcome.err
+    assert f"{plan.search.considered:,} layouts, {sum(plan.search.pruned.values()):,} more ruled out" in outcome.err
     assert f"written to {path}" in outcome.err
     explained = run_glmplan("explain", path)
     lines = explained.out.splitlines()
     assert lines[: len(plan.explanation)] == list(plan.explanation)
     assert lines[len(plan.explanation) + 1 :] == [f"- {sentence}" for sentence in plan.assumptions]
     assert all(f"- {sentence}" in outcome.out for sentence in plan.assumptions)
+
+
+def test_costing_every_layout_gives_the_same_best_ones(run_glmplan: Run) -> None:
+    larger = (
+        "--model",
+        "llama3-70b",
+        "--cluster",
+        "dgx-h100-pod",
+        "--gpus",
+        64,
+        "--global-batch",
+        256,
+        "--seq-len",
+        8192,
+    )
+    found = [
+        json.loads(run_glmplan("plan", *larger, "--top", 5, "--evaluate", evaluate, "--format", "json").out)
+        for evaluate in ("promising", "all")
+    ]
+    kept = [[option["layout"] for option in (data["chosen"], *data["alternatives"])] for data in found]
+    assert kept[0] == kept[1]
+    assert found[0]["search"]["considered"] < found[1]["search"]["considered"]
 
 
 def test_the_upper_end_of_the_error_bar_can_be_made_to_fit(run_glmplan: Run) -> None:

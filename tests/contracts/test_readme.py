@@ -62,6 +62,6 @@ def test_quick_commands_run_one_after_the_other(
 
 
 def test_commands_of_the_table_exist() -> None:
-    named = re.findall(r"^\| `glmplan ([a-z]+)", README, re.MULTILINE)
+    named = re.findall(r"^\| `glmplan ([a-z-]+)", README, re.MULTILINE)
     assert named
     assert set(named) <= set(COMMANDS)
