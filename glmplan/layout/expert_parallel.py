@@ -13,19 +13,25 @@ from glmplan.layout.communication import Collective, Communication, Purpose, Sca
 from glmplan.layout.parallel_layout import LayoutTable
 from glmplan.layout.placement import expert_group, expert_tp
 from glmplan.software.experts import ExpertKernels
+from glmplan.workload.mlp import SORTING
 from glmplan.workload.operation import Attention, Kept, Matmul, Number, Operation, Region
 
 
-def split_operation(operation: Operation, table: LayoutTable, fullest: Number) -> Operation:
+def split_operation(operation: Operation, table: LayoutTable, fullest: Number, num_experts: int) -> Operation:
     """The operation on one expert-parallel rank: fewer experts, each with the tokens of all ranks of the group.
 
     ``fullest`` is what the fullest rank has over the mean one; everything between the exchanges grows with it.
     """
     if not operation.name.startswith("expert_") or isinstance(operation, Attention):
         return operation
+    gathered = expert_tp(table) / table.tp  # of the tokens of a tensor-parallel group, what one rank's experts see
     if isinstance(operation, Matmul):
-        ep, gathered = table.ep.astype(float), expert_tp(table) / table.tp
+        ep = table.ep.astype(float)
         return replace(operation, tokens=operation.tokens * ep * gathered * fullest, batch=operation.batch / ep)
+    if operation.region is Region.EXPERT:
+        fullest = np.asarray(fullest * gathered * np.where(table.sequence_parallel > 0, table.tp, 1))
+    if operation.name == SORTING:  # one expert needs none, and what comes from no other rank is sorted already
+        fullest = np.asarray(fullest * ((table.ep > 1) & (table.ep < num_experts)))
     return replace(
         operation,
         forward_elements=operation.forward_elements * fullest,
@@ -46,6 +52,8 @@ def fullest_rank(moe: MixtureOfExperts, table: LayoutTable, tokens: Number, expe
         f = 1 + sqrt(2 ln n (1 / M + s^2 n / E))
     """
     ranks = table.ep.astype(float)
+    if experts.padded_to_capacity:
+        return np.ones(len(table))
     spread = experts.load_violation / np.sqrt(2.0 * np.log(max(moe.experts, 2)))
     mean = np.asarray(tokens, dtype=float) * moe.top_k * expert_tp(table) / table.tp
     chance: Number = 0.0 if experts.routing == "contiguous" else 1.0 / mean

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
+from glmplan.architecture.transformer import Architecture
 from glmplan.layout import context_parallel, expert_parallel, tensor_parallel
 from glmplan.layout.communication import Communication
 from glmplan.layout.parallel_layout import LayoutTable
@@ -75,7 +76,7 @@ def partition_block(
         for kept in operation.kept_selectively:
             share = expert_parallel.kept_share(operation, kept, fullest)
             selective_bytes = selective_bytes + share * _bytes(kept, table, element_bytes, saves_gathered_input)
-        split = _split(operation, table, arch.kv_heads, fullest)
+        split = _split(operation, table, arch, fullest)
         copies = top_k if operation.name.startswith("expert_") else 1
         exchanged = tokens * element_bytes * copies * tensor_parallel.exchanged_width(operation, arch.hidden)
         around: list[Operation | Communication] = []
@@ -105,12 +106,12 @@ def _bytes(kept: Kept, table: LayoutTable, element_bytes: float, saves_gathered_
     return size / np.minimum(divisor, kept.most_ranks)
 
 
-def _split(operation: Operation, table: LayoutTable, kv_heads: int, fullest: Number) -> Operation:
+def _split(operation: Operation, table: LayoutTable, arch: Architecture, fullest: Number) -> Operation:
     """One rank's part of ``operation`` for one micro-batch, one technique after the other."""
     operation = _times_micro_batch(operation, table)
     operation = tensor_parallel.split_operation(operation, table)
-    operation = context_parallel.split_operation(operation, table, kv_heads)
-    return expert_parallel.split_operation(operation, table, fullest)
+    operation = context_parallel.split_operation(operation, table, arch.kv_heads)
+    return expert_parallel.split_operation(operation, table, fullest, arch.moe.experts if arch.moe else 1)
 
 
 def _times_micro_batch(operation: Operation, table: LayoutTable) -> Operation:

@@ -63,9 +63,12 @@ def split_operation(operation: Operation, table: LayoutTable) -> Operation:
 
 
 def _split_quantisation(matmul: Matmul, outside: Number) -> Quantisation | None:
-    """What one rank quantises of a tensor that sequence parallelism gathers: its own part, or all of it afterwards."""
+    """What one rank quantises of a tensor that sequence parallelism gathers: its own part, or all of it afterwards.
+
+    Tokens on their way to experts are gathered by the dispatcher, before the experts quantise them.
+    """
     quantisation = matmul.quantisation
-    if quantisation is None or not quantisation.kernels.gathers_quantised:
+    if quantisation is None or not quantisation.kernels.gathers_quantised or matmul.region is Region.EXPERT:
         return quantisation
     if matmul.name in GATHERED_INPUTS:
         return replace(quantisation, input_share=1.0 / outside)
@@ -89,11 +92,18 @@ def exchanged_width(operation: Operation, hidden: int) -> Number:
 
 
 def tensor_communications(operation: Operation, table: LayoutTable, activation_bytes: Number) -> list[Communication]:
-    """Collectives next to ``operation``, whose gathered input or summed output has ``activation_bytes`` bytes."""
+    """Collectives next to ``operation``, whose gathered input or summed output has ``activation_bytes`` bytes.
+
+    Those of experts belong to the exchange of tokens where there is one: the dispatcher runs them after and before its
+    all-to-all, in the activation format (Megatron-Core, ``MoEAlltoAllTokenDispatcher``), and no matmul hides them.
+    """
     expert = isinstance(operation, Matmul) and operation.region is Region.EXPERT
     group = expert_tensor_group(table) if expert else tensor_group(table)
     split_sequence = table.sequence_parallel > 0
-    quantisation = operation.quantisation if isinstance(operation, Matmul) else None
+    quantisation = operation.quantisation if isinstance(operation, Matmul) and not expert else None
+    purposes: dict[Purpose, Number] = {Purpose.TENSOR: 1.0}
+    if expert:
+        purposes = {Purpose.TENSOR: np.where(table.ep > 1, 0.0, 1.0), Purpose.EXPERT: np.where(table.ep > 1, 1.0, 0.0)}
     beside = operation.name if isinstance(operation, Matmul) and operation.region is not Region.EXPERT else None
 
     summed = len(operation.parts) if isinstance(operation, Matmul) else 1
@@ -113,10 +123,10 @@ def tensor_communications(operation: Operation, table: LayoutTable, activation_b
         sent += [] if gather else [(f"{name}_reduce", Collective.ALL_REDUCE, whole)]
         return [
             Communication(
-                name=label,
-                purpose=Purpose.TENSOR,
+                name=label if purpose is Purpose.TENSOR else f"{label}_of_tokens",
+                purpose=purpose,
                 collective=kind,
-                bytes=size,
+                bytes=size * share,
                 group=group,
                 backward=backward,
                 beside=pipelined.get(kind),
@@ -124,6 +134,7 @@ def tensor_communications(operation: Operation, table: LayoutTable, activation_b
                 repeated=again and gather and not backward,
             )
             for label, kind, size in sent
+            for purpose, share in purposes.items()
         ]
 
     if operation.name in GATHERED_INPUTS:

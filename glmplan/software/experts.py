@@ -28,6 +28,9 @@ class ExpertKernels(BaseModel):
     (Megatron-Core since 0.13)."""
     routing: Literal["random", "contiguous"] = "random"
     """A token's experts are drawn alike, or neighbours of each other (a benchmark's fake gate)."""
+    padded_to_capacity: bool = False
+    """Every expert gets equally many rows: what is over is dropped, what is missing padded
+    (``moe_pad_expert_input_to_capacity``)."""
     load_violation: NonNegativeFloat = 0.04
     """Tokens of the fullest expert over the mean, less 1, beyond chance: MaxVio of Wang 2024 (arXiv:2408.15664, table
     2), 0.04 with balancing biases and 0.5 to 0.7 with an auxiliary loss; 0 where routing is forced to be balanced."""

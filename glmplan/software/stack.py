@@ -64,6 +64,9 @@ class Kernels(_Record):
     async_tp: bool = False
     """Tensor-parallel collectives run piece by piece, each beside the matmul of another piece (PyTorch's
     ``_micro_pipeline_tp``, Transformer Engine's user buffers; Wang 2023, ASPLOS, doi:10.1145/3567955.3567959)."""
+    serial_tp: bool = False
+    """A recipe switches the overlap of tensor-parallel collectives off that the stack's constant counts on: all of
+    their time is seen."""
     fused_loss: bool = False
     """Logits and loss are computed in chunks, so that fp32 logits never exist as a whole."""
 

@@ -31,6 +31,10 @@ BIAS_FORWARD_PASSES, BIAS_BACKWARD_PASSES = 14.0, 20.0
 # Passes over one width where the inputs of a gated activation are clamped before the fused kernel
 # (``weighted_bias_quick_geglu_impl``): two clamps and a join of both halves; backward two masks and a join.
 CLAMP_FORWARD_PASSES, CLAMP_BACKWARD_PASSES = 8.0, 10.0
+SORTING = "expert_sort"
+"""Token copies arrive rank by rank and are put in order of their experts, and back: after and before the all-to-all
+(``sort_chunks_by_idxs`` in Megatron-Core's ``MoEAlltoAllTokenDispatcher``, ``dispatch_postprocess`` and
+``combine_preprocess``). Multicast dispatchers write each copy where its expert reads it."""
 
 
 def mlp_operations(arch: Architecture, seq_len: int, kernels: Kernels) -> list[Operation]:
@@ -74,6 +78,7 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels, *, nar
             Region.EXPERT,
             batch=float(moe.experts),
         ),
+        *_sorting(kernels, routed * hidden),
         *_expert_biases(arch, kernels, routed),
         *(_row_padding(kernels, routed * hidden) if narrow else []),
         # outputs that are weighted are needed once more, for the gradients of the probabilities
@@ -94,13 +99,21 @@ def expert_operations(arch: Architecture, seq_len: int, kernels: Kernels, *, nar
     return operations
 
 
+def _sorting(kernels: Kernels, elements: float) -> list[Operation]:
+    """A read and a write of all token copies on either side of the experts."""
+    if kernels.experts.dispatch != "all_to_all":
+        return []
+    passes = 4.0 * elements
+    return [Stream(name=SORTING, region=Region.EXPERT, forward_elements=passes, backward_elements=passes, launches=2.0)]
+
+
 def _row_padding(kernels: Kernels, elements: float) -> list[Operation]:
     """Rows of each expert padded to what 8-bit matmuls take, and cut back after them.
 
     Megatron-Core's ``TEGroupedMLP`` copies all routed tokens once before and once after the experts; multicast
-    dispatchers write padded rows themselves.
+    dispatchers write padded rows themselves, and a capacity is a number of rows that fits.
     """
-    if kernels.experts.dispatch == "multicast":
+    if kernels.experts.dispatch == "multicast" or kernels.experts.padded_to_capacity:
         return []
     passes = 4.0 * elements
     return [

@@ -143,3 +143,10 @@ def test_rowwise_scales_gather_twice_the_bytes_of_tensorwise_ones() -> None:
     bf16 = llama_8b(stack, Precision.BF16, None)
     assert tensorwise.time["tensor_parallel_s"] < rowwise.time["tensor_parallel_s"]
     assert np.allclose(rowwise.time["tensor_parallel_s"], bf16.time["tensor_parallel_s"])
+
+
+def test_a_recipe_without_overlap_shows_all_tensor_parallel_communication() -> None:
+    stack = load_stack("megatron-core")
+    serial = stack.model_copy(update={"kernels": stack.kernels.model_copy(update={"serial_tp": True})})
+    hidden, seen = (llama_8b(each, Precision.BF16, None).time["tensor_parallel_s"] for each in (stack, serial))
+    assert np.allclose(seen, hidden / stack["tensor_parallel_exposed"])

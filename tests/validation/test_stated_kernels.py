@@ -24,6 +24,20 @@ def test_the_dispatch_and_its_overlap_are_read_from_the_recipe_that_is_named() -
     assert run.kernels.experts.dispatch == "all_to_all"
 
 
+def test_grok_s_recipe_pads_to_a_capacity_and_overlaps_no_tensor_parallelism() -> None:
+    """NVIDIA/dgxc-benchmarking, grok1/grok1_314b.yaml."""
+    record = measurement(software="nemo (DGX Cloud benchmarking)", model__name="grok1-314b", model__moe=MOE)
+    kernels = as_run(load_stack("nemo"), record).kernels
+    assert kernels.experts.padded_to_capacity and kernels.serial_tp
+
+
+def test_a_recipe_s_dispatcher_counts_more_than_the_backend_that_it_names() -> None:
+    fields = {"software": "megatron-bridge", "model__name": "qwen3-235b-a22b", "model__moe": MOE, "notes": "deepep"}
+    assert as_run(BRIDGE, measurement(**fields)).kernels.experts.dispatch == "multicast"
+    hopper = measurement(**fields, hardware__gpu="h100-sxm-80gb")
+    assert as_run(BRIDGE, hopper).kernels.experts.dispatch == "all_to_all"
+
+
 def test_modules_that_are_recomputed_are_read() -> None:
     run = as_run(BRIDGE, measurement(model__moe=MOE, notes='{"recompute_modules": ["layernorm", "moe_act"]}'))
     assert run.kernels.selective_modules == ("layernorm", "moe_act")

@@ -8,7 +8,7 @@ from glmplan.software.experts import ExpertKernels
 from glmplan.software.stack import Kernels
 from glmplan.workload.graph import BlockKind, workload_blocks
 from glmplan.workload.job import TrainingJob
-from glmplan.workload.mlp import expert_operations
+from glmplan.workload.mlp import SORTING, expert_operations
 from glmplan.workload.operation import Kept, Operation, Stream
 
 SEQ_LEN = 4096
@@ -53,6 +53,23 @@ def test_weighting_the_activation_spares_the_copy_of_the_outputs() -> None:
     spared = named(expert_operations(arch, SEQ_LEN, kernels(experts=ExpertKernels(weighted_activation=True))))
     assert elements(outputs.kept) == SEQ_LEN * 8 * 2048
     assert elements(spared["unpermute"].kept) == 0
+
+
+def test_copies_are_sorted_by_expert_unless_the_dispatcher_writes_them_in_order() -> None:
+    """A profile of Megatron-Core's all-to-all dispatcher has one kernel that sorts for each that permutes."""
+    arch = load_architecture("qwen3-30b-a3b")
+    sent = named(expert_operations(arch, SEQ_LEN, kernels()))
+    multicast = named(expert_operations(arch, SEQ_LEN, kernels(experts=ExpertKernels(dispatch="multicast"))))
+    sorting = sent[SORTING]
+    assert isinstance(sorting, Stream) and sorting.forward_elements == 4 * SEQ_LEN * 8 * 2048
+    assert SORTING not in multicast
+
+
+def test_a_capacity_needs_no_padding_of_rows() -> None:
+    arch = load_architecture("qwen3-30b-a3b")
+    padded = ExpertKernels(padded_to_capacity=True)
+    assert "expert_padding" in named(expert_operations(arch, SEQ_LEN, kernels(), narrow=True))
+    assert "expert_padding" not in named(expert_operations(arch, SEQ_LEN, kernels(experts=padded), narrow=True))
 
 
 def test_recomputing_latent_up_projections_keeps_latents_instead_of_queries_keys_and_values() -> None:
