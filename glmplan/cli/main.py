@@ -26,8 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("glmplan.cli.report", "Write a plan (and its run) as one self-contained HTML page."),
     "codesign": ("glmplan.cli.codesign", "Find the best machines, networks and batches: days, money, energy, GPUs."),
     "tune": ("glmplan.cli.tune", "Measure in short real runs what the cost model cannot know, and keep the fastest."),
+    "dry-run": ("glmplan.cli.dry_run", "Count a training step of any size without devices, beside the cost model."),
     "train": ("glmplan.cli.train", "Train a plan with the built-in PyTorch trainer."),
     "generate": ("glmplan.cli.generate", "Continue a text with a trained model."),
+    "weights": ("glmplan.cli.weights", "Write a run's weights in Hugging Face form, and check such a folder."),
     "validate": ("glmplan.cli.validate", "Hold predictions against measurements."),
     "calibrate": ("glmplan.cli.calibrate", "Fit the few constants of a software stack to measurements."),
     "kernels": (

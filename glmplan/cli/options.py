@@ -109,8 +109,9 @@ def _value(option: str, kind: str, text: str) -> object:
     if kind in ("degree", "count"):
         least = 1 if kind == "degree" else 0
         if not text.isdecimal() or int(text) < least or len(text) > 9:
+            bound = "above 0" if least else "from 0"
             raise InputError(
-                f"--{option}: expected auto, a whole number {'above 0' if least else 'from 0'}, or a list such as 1,2,4; got {text!r}"
+                f"--{option}: expected auto, a whole number {bound}, or a list such as 1,2,4; got {text!r}"
             )
         return int(text)
     if kind == "bool":

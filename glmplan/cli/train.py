@@ -25,6 +25,11 @@ EXIT_INTERRUPTED = 128 + signal.SIGTERM
 @click.option("--validate-every", type=int, metavar="K", help="Steps between validations.  [default: at the end]")
 @click.option("--seed", type=int, help="Of initial weights and of the order of the data.  [default: 0]")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out; any layout may do so.")
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    help="Start with the weights of a Hugging Face folder (safetensors).",
+)
 @click.option("--lr", type=float, help="Peak learning rate.  [default: by the model's width]")
 @click.option("--warmup-steps", type=int, help="Steps until the peak is reached.  [default: 20]")
 @click.option(
@@ -41,6 +46,7 @@ def command(
     validate_every: int | None,
     seed: int | None,
     resume: bool,
+    init_from: Path | None,
     lr: float | None,
     warmup_steps: int | None,
     compile_model: bool | None,
@@ -65,6 +71,7 @@ def command(
         learning_rate=lr,
         warmup_steps=warmup_steps,
         compile_model=compile_model,
+        init_from=None if init_from is None else str(init_from.resolve()),
     )
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         from glmplan.train.worker import join_training

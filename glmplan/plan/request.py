@@ -28,6 +28,6 @@ class PlanRequest(BaseModel):
     stages: Literal["uniform", "optimal"] = "uniform"
     """Layers of the pipeline stages: as evenly as they go, or as an integer program splits them."""
     evaluate: Literal["promising", "all"] = "promising"
-    """Which legal layouts are costed: those that a lower bound does not rule out, or every one. The best are the same."""
+    """Which legal layouts are costed: those that no lower bound rules out, or every one. The best are the same."""
     top: PositiveInt = 10
     """How many layouts the plan keeps."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import distributed, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
     get_model_state_dict,
     get_state_dict,
     set_model_state_dict,
@@ -26,6 +27,9 @@ from glmplan.train.checkpoint_folder import (
 )
 from glmplan.train.training_step import Replica
 
+BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)
+"""The optimizer's state under its parameters' names alone: each stage of a pipeline has other parameters in a group."""
+
 
 def save_checkpoint(replica: Replica, run_dir: Path, step: int) -> None:
     """Writes the state after ``step``. Collective; returns when the checkpoint is complete and named the latest.
@@ -37,10 +41,10 @@ def save_checkpoint(replica: Replica, run_dir: Path, step: int) -> None:
     if first:
         shutil.rmtree(folder, ignore_errors=True)
     distributed.barrier()
-    model_state, optimizer_state = get_state_dict(replica.model, replica.optimizer)
+    state = _state(replica)
     reason = ""
     try:
-        save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=folder)
+        save(state, checkpoint_id=folder)
         if first:
             arch = replica.job.architecture
             publish(run_dir, CheckpointRecord(step=step, architecture=arch, layout=replica.layout))
@@ -59,11 +63,14 @@ def load_checkpoint(replica: Replica, run_dir: Path, step: int) -> None:
     Raises InputError when the checkpoint is of another model or cannot be read.
     """
     check_same_model(run_dir, step, replica.job.architecture)
-    model_state, optimizer_state = get_state_dict(replica.model, replica.optimizer)
-    state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state}
+    state = _state(replica)
     _read(state, step_folder(run_dir, step))
     set_state_dict(
-        replica.model, replica.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
+        replica.model,
+        replica.optimizer,
+        model_state_dict=state["model"],
+        optim_state_dict=state["optimizer"],
+        options=BY_NAME,
     )
 
 
@@ -74,6 +81,11 @@ def load_weights(model: nn.Module, run_dir: Path, step: int) -> None:
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as intended
         _read(state, step_folder(run_dir, step))
     set_model_state_dict(model, state["model"])
+
+
+def _state(replica: Replica) -> dict[str, Any]:
+    model_state, optimizer_state = get_state_dict(replica.model, replica.optimizer, options=BY_NAME)
+    return {"model": model_state, "optimizer": optimizer_state}
 
 
 def _read(state: dict[str, Any], folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from glmplan.train.batches import TokenSource, as_micro_batch
@@ -45,12 +46,22 @@ def evaluate(replica: Replica, source: TokenSource, max_sequences: int = MAX_SEQ
         rows = [source.window(min(number, sequences - 1) * seq_len, seq_len + 1) for number in numbers]
         batch = as_micro_batch(np.stack(rows), replica.device)
         counts_B1 = torch.tensor([[float(number < sequences)] for number in numbers], device=replica.device)
-        logits_BLV = whole(replica.model(batch.tokens_BL)).float()
+        logits_BLV = _logits(replica, batch.tokens_BL)
+        if logits_BLV is None:
+            continue  # another stage of the pipeline has them
+        logits_BLV = whole(logits_BLV).float()
         losses_BL = F.cross_entropy(logits_BLV.transpose(1, 2), batch.targets_BL, reduction="none")
         hits_BL = (logits_BLV.argmax(-1) == batch.targets_BL).float()
         sums += torch.stack([(value * counts_B1).sum() for value in (losses_BL, hits_BL, torch.ones_like(hits_BL))])
-    release_gathered(replica.model)
+    for part in replica.parts:
+        release_gathered(part)
     # Tensor-parallel ranks hold the same numbers, so they drop out of the ratios.
     distributed.all_reduce(sums)
     loss, hits, tokens = sums.tolist()
     return Evaluation(loss=loss / tokens, accuracy=hits / tokens, tokens=round(tokens / layout.tp))
+
+
+def _logits(replica: Replica, tokens_BL: Tensor) -> Tensor | None:
+    if replica.pipeline is not None:
+        return replica.pipeline.forward(tokens_BL)
+    return cast(Tensor, replica.model(tokens_BL))

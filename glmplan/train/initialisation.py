@@ -41,18 +41,22 @@ def _local(parameter: Tensor) -> Tensor:
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
-def _fill_normal(parameter: nn.Parameter, scale: float, key: str) -> None:
-    """Fills this rank's part of ``parameter`` with the values that the whole tensor has there."""
+def local_part(parameter: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+    """What this rank holds of ``parameter``, and where that stands in the whole tensor."""
     shape, offset = tuple(parameter.shape), (0,) * parameter.dim()
     if isinstance(parameter, DTensor):
         shape, offset = compute_local_shape_and_global_offset(
             parameter.shape, parameter.device_mesh, parameter.placements
         )
-    local = _local(parameter)
+    return _local(parameter), tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
+
+
+def _fill_normal(parameter: nn.Parameter, scale: float, key: str) -> None:
+    """Fills this rank's part of ``parameter`` with the values that the whole tensor has there."""
+    local, (rows, *columns) = local_part(parameter)
     if local.numel() == 0:
         return
-    first, last = offset[0], offset[0] + shape[0]
-    columns = tuple(slice(start, start + size) for start, size in zip(offset[1:], shape[1:], strict=True))
+    first, last = rows.start, rows.stop
     for block in range(first // _ROWS_PER_BLOCK, (last - 1) // _ROWS_PER_BLOCK + 1):
         begin = block * _ROWS_PER_BLOCK
         values = torch.empty(_ROWS_PER_BLOCK, *parameter.shape[1:]).normal_(

@@ -155,7 +155,8 @@ class Loop:
 
 def count_step_bytes(replica: Replica, batches: Batches, step: int) -> int:
     """The most tensor bytes alive on this rank in ``step``, which is run for that. Changes the weights."""
-    tensors = [*replica.model.parameters(), *replica.model.buffers()]
+    tensors: list[torch.Tensor] = [*replica.model.parameters()]
+    tensors += [buffer for part in replica.parts for buffer in part.buffers()]
     for state in replica.optimizer.state.values():
         tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
     with LiveMemory(tensors) as counter:

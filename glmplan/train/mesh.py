@@ -1,4 +1,4 @@
-"""The grid of ranks: a parallel layout as a DeviceMesh with the axes replicate, shard and tensor, tensor innermost."""
+"""The grid of ranks: a layout as a DeviceMesh with the axes pipeline, replicate, shard and tensor, tensor innermost."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from glmplan.layout.parallel_layout import ParallelLayout, Sharding
 
-REPLICATE, SHARD, TENSOR = "replicate", "shard", "tensor"
+PIPELINE, REPLICATE, SHARD, TENSOR = "pipeline", "replicate", "shard", "tensor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,25 +29,35 @@ class RankGrid:
         return self.mesh[REPLICATE, SHARD]
 
     @property
+    def pipeline(self) -> DeviceMesh:
+        """The ranks that hold the other stages of this rank's replica."""
+        return self.mesh[PIPELINE]
+
+    @property
+    def stage(self) -> int:
+        """Number of this rank's pipeline stage, 0 to pp - 1."""
+        return self.pipeline.get_local_rank()
+
+    @property
     def shard(self) -> DeviceMesh:
         """The ranks among which parameters are split."""
         return self.mesh[SHARD]
 
 
-def mesh_shape(layout: ParallelLayout) -> tuple[int, int, int]:
-    """Sizes of the axes replicate, shard, tensor; their product is the world size."""
+def mesh_shape(layout: ParallelLayout) -> tuple[int, int, int, int]:
+    """Sizes of the axes pipeline, replicate, shard, tensor; their product is the world size."""
     if layout.sharding is Sharding.NONE:
         shard = 1
     elif layout.sharding is Sharding.HSDP:
         shard = layout.shard_group
     else:
         shard = layout.dp
-    return layout.dp // shard, shard, layout.tp
+    return layout.pp, layout.dp // shard, shard, layout.tp
 
 
 def make_rank_grid(layout: ParallelLayout, device: torch.device) -> RankGrid:
     """The grid for ``layout``; the default process group must hold exactly its world size. Collective."""
-    mesh = init_device_mesh(device.type, mesh_shape(layout), mesh_dim_names=(REPLICATE, SHARD, TENSOR))
+    mesh = init_device_mesh(device.type, mesh_shape(layout), mesh_dim_names=(PIPELINE, REPLICATE, SHARD, TENSOR))
     shard_size = mesh[SHARD].size()
     if layout.tp > 1:
         mesh[SHARD, TENSOR]._flatten()  # lets DTensor reduce gradient norms over both axes in one operation

@@ -28,6 +28,7 @@ from glmplan.plan.execution import Execution
 from glmplan.precision import Precision
 from glmplan.train.decoder_model import AttentionCore, Block, Decoder
 from glmplan.train.mesh import RankGrid
+from glmplan.train.pipeline_stages import recomputed_layers
 from glmplan.workload.job import TrainingJob
 
 SEQUENCE_AXIS = 1
@@ -43,18 +44,18 @@ def parallelize(
     compile_backend: str | None = None,
     execution: Execution | None = None,
 ) -> None:
-    """Turns ``model`` (on the meta device) into this rank's part of it, in place.
+    """Turns ``model`` (on the meta device; with a pipeline one chunk of it) into this rank's part of it, in place.
 
     ``compile_backend`` is a name that ``torch.compile`` knows, or None for eager execution.
     """
     if layout.tp > 1:
         _split_tensors(model, grid.tensor, sequence_parallel=layout.sequence_parallel)
-    _recompute(model, layout.recompute)
+    _recompute(model, layout, grid.stage)
     if compile_backend is not None:
         for layer in model.layers:
             layer.compile(backend=compile_backend)
     if layout.dp > 1 or job.precision is Precision.BF16:
-        _shard(model, job.precision, layout.sharding, grid, execution or Execution())
+        _shard(model, job.precision, layout, grid, execution or Execution())
 
 
 class _Replicated(ParallelStyle):
@@ -89,12 +90,12 @@ def _split_tensors(model: Decoder, mesh: DeviceMesh, *, sequence_parallel: bool)
     norm: ParallelStyle = SequenceParallel(sequence_dim=SEQUENCE_AXIS, use_local_output=True)
     if not sequence_parallel:
         norm = _Replicated()
+    lookup = RowwiseParallel(input_layouts=Replicate(), output_layouts=stream)
     outer: dict[str, ParallelStyle] = {
-        "embedding": RowwiseParallel(input_layouts=Replicate(), output_layouts=stream),
-        "head": ColwiseParallel(input_layouts=stream, output_layouts=Shard(-1), use_local_output=False),
+        name: lookup for name in ("embedding", "position_embedding") if getattr(model, name) is not None
     }
-    if model.position_embedding is not None:
-        outer["position_embedding"] = RowwiseParallel(input_layouts=Replicate(), output_layouts=stream)
+    if model.head is not None:
+        outer["head"] = ColwiseParallel(input_layouts=stream, output_layouts=Shard(-1), use_local_output=False)
     outer |= {name: norm for name in ("embedding_norm", "norm") if getattr(model, name) is not None}
     parallelize_module(model, mesh, outer)
     model.tie_weights()
@@ -131,13 +132,15 @@ def _block_plan(
     return plan
 
 
-def _recompute(model: Decoder, recompute: Recompute) -> None:
-    if recompute is Recompute.NONE:
-        return
-    kind = Block if recompute is Recompute.FULL else AttentionCore
-    for module in model.modules():
-        if isinstance(module, kind):
-            module.forward = _recomputed(module.forward)  # type: ignore[method-assign]
+def _recompute(model: Decoder, layout: ParallelLayout, stage: int) -> None:
+    repeated = recomputed_layers(layout, model.arch.layers, stage)
+    for name, layer in model.layers.named_children():
+        if int(name) in repeated:
+            layer.forward = _recomputed(layer.forward)
+    if layout.recompute is Recompute.SELECTIVE:
+        for module in model.modules():
+            if isinstance(module, AttentionCore):
+                module.forward = _recomputed(module.forward)  # type: ignore[method-assign]
 
 
 def _recomputed(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -150,7 +153,7 @@ def _recomputed(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Ten
     return run
 
 
-def _shard(model: Decoder, precision: Precision, sharding: Sharding, grid: RankGrid, execution: Execution) -> None:
+def _shard(model: Decoder, precision: Precision, layout: ParallelLayout, grid: RankGrid, execution: Execution) -> None:
     """FSDP2 by layer. Replication is a shard group of one: parameters are copied for use, gradients all-reduced."""
     if precision is Precision.BF16:
         # Inputs are not cast: token numbers come in, and the rotary table must stay fp32.
@@ -159,14 +162,18 @@ def _shard(model: Decoder, precision: Precision, sharding: Sharding, grid: RankG
         policy = MixedPrecisionPolicy()
     reshard = execution.reshard_after_forward
     if reshard is None:
-        reshard = sharding not in (Sharding.ZERO1, Sharding.ZERO2)
+        reshard = layout.sharding not in (Sharding.ZERO1, Sharding.ZERO2)
+    # A pipeline gathers once a step: its micro-batches go forward and back in between one another.
+    reshard = reshard and layout.pp == 1
     shard = partial(fully_shard, mesh=grid.data, mp_policy=policy)
     if not model.arch.tied_embeddings:
         embeddings = [part for part in (model.embedding, model.position_embedding) if part is not None]
-        shard(embeddings, reshard_after_forward=reshard)
+        if embeddings:
+            shard(embeddings, reshard_after_forward=reshard)
         # The head's backward comes right after its forward, so it stays gathered in between.
         last = [part for part in (model.norm, model.head) if part is not None]
-        shard(last, reshard_after_forward=False)
+        if last:
+            shard(last, reshard_after_forward=False)
     layers = list(model.layers)
     buckets = [
         layers[at : at + execution.layers_per_bucket] for at in range(0, len(layers), execution.layers_per_bucket)

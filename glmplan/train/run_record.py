@@ -20,6 +20,7 @@ from glmplan.plan.document import Option, Plan, plan_text, read_plan
 from glmplan.plan.execution import Execution
 from glmplan.train.capabilities import check_supported
 from glmplan.train.checkpoint_folder import CHECKPOINTS, check_same_model, latest_step
+from glmplan.train.huggingface_form import check_same_shape, weight_files
 from glmplan.train.token_shards import open_token_shards
 from glmplan.workload.job import TrainingJob
 
@@ -55,6 +56,8 @@ class RunSettings(BaseModel):
     validate_every: NonNegativeInt = 0
     """Steps between validations; 0 for one at the end."""
     compile_model: bool = False
+    init_from: str = ""
+    """Hugging Face folder whose weights the run starts with; empty for fresh ones."""
     execution: Execution = Execution()
     timing_only: bool = False
     """A short run for its step times: no checkpoint, no validation, no TensorBoard."""
@@ -72,6 +75,7 @@ class Requested:
     checkpoint_every: int | None = None
     validate_every: int | None = None
     compile_model: bool | None = None
+    init_from: str | None = None
     execution: Execution | None = None
     timing_only: bool = False
 
@@ -125,6 +129,11 @@ def design_run(
     if step:
         check_same_model(out_dir, step, job.architecture)
     settings = _settings(plan, data_dir, requested, earlier)
+    if step and requested.init_from is not None:
+        raise InputError(f"init from: {out_dir} is at step {step} already; leave it out, or use another --out")
+    if settings.init_from and not step:
+        check_same_shape(Path(settings.init_from), job.architecture)
+        weight_files(Path(settings.init_from))
     return TrainingRun(directory=out_dir, plan=plan, settings=settings, resumed_from=step)
 
 
@@ -221,12 +230,14 @@ def _settings(plan: Plan, data_dir: Path, requested: Requested, earlier: RunSett
             raise InputError(f"{name}: must be {bound} or more; got {values[name]}")
     if not (values["learning_rate"] > 0 and math.isfinite(values["learning_rate"])):
         raise InputError(f"learning rate: must be positive; got {values['learning_rate']}")
+    first_weights = "" if earlier is None else earlier.init_from
     return RunSettings(
         data_dir=str(data_dir.resolve()),
         option=requested.option,
         steps=requested.steps,
         execution=earlier.execution if earlier is not None and requested.execution is None else execution,
         timing_only=requested.timing_only,
+        init_from=first_weights if requested.init_from is None else requested.init_from,
         **values,  # type: ignore[arg-type]
     )
 

@@ -18,6 +18,7 @@ from glmplan.train.batches import Batches, TokenSource
 from glmplan.train.capabilities import notes_on
 from glmplan.train.checkpoint import load_checkpoint
 from glmplan.train.checkpoint_folder import clear_unfinished
+from glmplan.train.huggingface_import import check_weights, fill_model
 from glmplan.train.loop import Loop, Progression
 from glmplan.train.mesh import RankGrid, make_rank_grid
 from glmplan.train.outcome import Outcome, write_outcome
@@ -147,6 +148,9 @@ def train(run: TrainingRun, device: torch.device, stop: StopRequest, *, quiet: b
     )
     if run.resumed_from:
         load_checkpoint(replica, run.directory, run.resumed_from)
+    elif run.settings.init_from:
+        check_weights(Path(run.settings.init_from), run.job.architecture)
+        fill_model(replica.model, Path(run.settings.init_from))
     log = StepLog(run.directory, run.resumed_from, board=not run.settings.timing_only) if first else None
     try:
         with display:
@@ -187,7 +191,7 @@ def _loop(
 
 
 def _introduce(run: TrainingRun, device: torch.device, display: Display) -> None:
-    where = f"step {run.resumed_from}" if run.resumed_from else "fresh weights"
+    where = f"step {run.resumed_from}" if run.resumed_from else run.settings.init_from or "fresh weights"
     display.note(
         f"{run.job.architecture.name} on {run.layout.world_size} x {devices.device_name(device)}: {run.layout.label()}"
         f", {run.job.precision}, from {where}"

@@ -14,7 +14,7 @@ Run = Callable[..., Outcome]
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ELSEWHERE = ("quickstart", "train", "generate", "data", "gpu", "probe", "validate", "calibrate")
+ELSEWHERE = ("quickstart", "train", "generate", "data", "gpu", "probe", "validate", "calibrate", "weights")
 """Commands that take minutes or need what those make: `make demo` runs them, and their own tests do."""
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from glmplan.architecture.transformer import LatentAttention, MixtureOfExperts
 from glmplan.errors import InputError
-from glmplan.layout.parallel_layout import ParallelLayout, Sharding
+from glmplan.layout.parallel_layout import Offload, ParallelLayout, Schedule, Sharding
 from glmplan.precision import Precision
 from glmplan.train.capabilities import check_supported, notes_on
 from tests.train.jobs import tiny_job
@@ -16,7 +16,16 @@ MLA = LatentAttention(kv_lora_rank=8, qk_nope_head_dim=4, qk_rope_head_dim=4, v_
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        (ParallelLayout(pp=2, micro_batch=8), "layout.pp: the trainer does not run pp 2"),
+        (ParallelLayout(pp=3, micro_batch=8), "layout.pp: 3 model chunks exceed the 2 layers"),
+        (ParallelLayout(pp=2, micro_batch=8, schedule=Schedule.ZERO_BUBBLE_2P), "does not run zb-2p; use zb-h1"),
+        (ParallelLayout(pp=2, micro_batch=8, schedule=Schedule.INTERLEAVED), "virtual_stages: 1 with pp 2"),
+        (ParallelLayout(pp=2, micro_batch=8, stage_layers=(1, 2)), "2 chunks with 3 layers are not"),
+        (ParallelLayout(pp=2, micro_batch=8, stage_recompute_layers=(1, 0)), "it needs recompute full"),
+        (ParallelLayout(micro_batch=8, offload=Offload.OPTIMIZER), "layout.offload: the trainer does not do optimizer"),
+        (
+            ParallelLayout(pp=2, dp=2, micro_batch=4, sharding=Sharding.ZERO2, shard_group=2),
+            "layout.sharding: zero2 does not go with pp 2",
+        ),
         (ParallelLayout(cp=2, micro_batch=8), "layout.cp: the trainer does not run cp 2"),
         (ParallelLayout(dp=2, ep=2, micro_batch=4), "layout.ep: the trainer does not run ep 2"),
         (ParallelLayout(tp=8, micro_batch=8), "layout.tp: 8 does not divide kv_heads 4"),
@@ -54,6 +63,17 @@ def test_a_model_it_cannot_run_is_refused_and_what_it_runs_is_named(changes: dic
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="does not run fp8; use fp32, tf32, bf16"):
         check_supported(tiny_job(Precision.FP8), ParallelLayout(micro_batch=8))
+
+
+def test_uneven_rounds_of_micro_batches_are_refused() -> None:
+    layout = ParallelLayout(pp=2, micro_batch=1, grad_accum=5, schedule=Schedule.ZERO_BUBBLE_H1)
+    with pytest.raises(InputError, match=r"layout\.grad_accum: 5 micro-batches do not make 2 equal rounds"):
+        check_supported(tiny_job(global_batch=5), layout)
+
+
+def test_it_is_told_when_a_pipeline_has_too_few_micro_batches_to_alternate() -> None:
+    assert "all forward passes come first" in notes_on(ParallelLayout(pp=4, micro_batch=4, grad_accum=2))[0]
+    assert notes_on(ParallelLayout(pp=2, micro_batch=4, grad_accum=2)) == []
 
 
 def test_the_mapping_of_zero_stages_is_told() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from glmplan.architecture.parameters import parameter_counts
-from glmplan.train.decoder_model import AttentionCore, Decoder, KeyValueCache, rotary_table, rotate
+from glmplan.train.decoder_model import AttentionCore, Decoder, rotary_table, rotate
 from glmplan.train.initialisation import materialise
 from tests.train.jobs import CPU, SEQ_LEN, tiny_architecture
 
@@ -52,16 +52,6 @@ def test_no_position_sees_later_tokens(shape: str) -> None:
     before, after = model(tokens), model(changed)
     assert torch.allclose(before[:, :9], after[:, :9], atol=1e-6)
     assert not torch.allclose(before[:, 9:], after[:, 9:], atol=1e-4)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_token_by_token_with_a_cache_gives_the_same_logits(shape: str) -> None:
-    model, tokens = make_model(**SHAPES[shape]), some_tokens(1)
-    expected = model(tokens)
-    caches = [KeyValueCache() for _ in model.layers]
-    parts = [model(tokens[:, :6], caches), model(tokens[:, 6:9], caches, start=6)]
-    parts += [model(tokens[:, index : index + 1], caches, start=index) for index in range(9, SEQ_LEN)]
-    assert torch.allclose(torch.cat(parts, dim=1), expected, atol=1e-5)
 
 
 def test_a_sliding_window_equals_attention_with_far_keys_removed() -> None:

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from glmplan.errors import InputError
+from glmplan.train import generation
 from glmplan.train.decoder_model import Decoder
-from glmplan.train.generation import Sampling, check_sampling, choose, generate
+from glmplan.train.generation import generate, generate_batch
 from glmplan.train.initialisation import materialise
+from glmplan.train.sampling import Sampling
 from tests.train.jobs import CPU, SEQ_LEN, tiny_architecture
 
 
@@ -38,37 +39,32 @@ def test_generation_goes_on_past_the_last_position_and_with_long_prompts(model: 
     assert all(0 <= token < 96 for token in tokens)
 
 
-def frequencies(sampling: Sampling, probabilities: list[float], draws: int = 3000) -> list[float]:
-    dice = torch.Generator().manual_seed(0)
-    logits = torch.tensor(probabilities).log()
-    counts = [0] * len(probabilities)
-    for _ in range(draws):
-        counts[choose(logits, sampling, dice)] += 1
-    return [count / draws for count in counts]
+def test_a_batch_makes_of_each_prompt_what_it_becomes_alone(model: Decoder) -> None:
+    prompts = [[5, 17, 3], list(range(SEQ_LEN - 1)), [9]]
+    sampling = Sampling(temperature=1.0, seed=3)
+    together: list[list[int]] = [[], [], []]
+    for tokens in generate_batch(model, prompts, 2 * SEQ_LEN, sampling):
+        for index, token in tokens.items():
+            together[index].append(token)
+    for index, prompt in enumerate(prompts):
+        alone = list(generate(model, prompt, 2 * SEQ_LEN, Sampling(temperature=1.0, seed=3 + index)))
+        assert together[index] == alone
 
 
-def test_sampling_follows_the_models_distribution() -> None:
-    assert frequencies(Sampling(temperature=1.0), [0.1, 0.6, 0.3]) == pytest.approx([0.1, 0.6, 0.3], abs=0.03)
+def test_a_text_stops_at_its_end_and_the_others_go_on(model: Decoder) -> None:
+    prompts = [list(range(SEQ_LEN - 2)), [5, 17, 3], [1, 2]]
+    alone = [list(generate(model, prompt, 20, Sampling(temperature=0))) for prompt in prompts]
+    end = alone[0][3]
+    expected = [tokens[: tokens.index(end) + 1] if end in tokens else tokens for tokens in alone]
+    assert len({len(tokens) for tokens in expected}) > 1
+    made: list[list[int]] = [[], [], []]
+    for tokens in generate_batch(model, prompts, 20, Sampling(temperature=0), end):
+        for index, token in tokens.items():
+            made[index].append(token)
+    assert made == expected
 
 
-def test_a_lower_temperature_sharpens() -> None:
-    # p ** 2, normalised: 0.01, 0.36, 0.09 over 0.46
-    expected = [0.01 / 0.46, 0.36 / 0.46, 0.09 / 0.46]
-    assert frequencies(Sampling(temperature=0.5), [0.1, 0.6, 0.3]) == pytest.approx(expected, abs=0.03)
-
-
-def test_top_k_keeps_the_likeliest() -> None:
-    shares = frequencies(Sampling(temperature=1.0, top_k=2), [0.1, 0.6, 0.3])
-    assert shares == pytest.approx([0.0, 2 / 3, 1 / 3], abs=0.03)
-
-
-@pytest.mark.parametrize(("top_p", "kept"), [(0.5, {1}), (0.6001, {1, 2}), (0.95, {0, 1, 2}), (1e-9, {1})])
-def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float, kept: set[int]) -> None:
-    shares = frequencies(Sampling(temperature=1.0, top_p=top_p), [0.1, 0.6, 0.3], draws=400)
-    assert {token for token, share in enumerate(shares) if share} == kept
-
-
-def test_all_wrong_settings_are_told_at_once() -> None:
-    with pytest.raises(InputError) as caught:
-        check_sampling(Sampling(temperature=-1, top_k=-1, top_p=0), max_tokens=0)
-    assert len(str(caught.value).splitlines()) == 4
+def test_a_prompt_longer_than_a_prefill_piece_is_read_whole(model: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(generate(model, list(range(12)), 4, Sampling(temperature=0)))
+    monkeypatch.setattr(generation, "PREFILL_TOKENS", 5)
+    assert list(generate(model, list(range(12)), 4, Sampling(temperature=0))) == whole

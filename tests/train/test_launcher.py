@@ -72,7 +72,7 @@ def test_text_in_text_out(tmp_path: Path) -> None:
         arguments = ["--run", str(tmp_path / "run"), "--prompt", "the cat", "--max-tokens", "12", "--seed", "4"]
         answer = CliRunner().invoke(generate_command, arguments, catch_exceptions=False)
         assert answer.exit_code == 0
-        texts.append(answer.output)
+        texts.append(answer.stdout)
     assert texts[0] == texts[1]
     assert texts[0].strip()
 
