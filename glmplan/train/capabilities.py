@@ -46,6 +46,9 @@ def _check_architecture(arch: Architecture) -> None:
         "relative position biases": arch.relative_position_buckets > 0,
         "segment embeddings (token_types)": arch.token_types > 0,
         "BERT heads": arch.bert_heads,
+        "multi-token prediction (mtp_layers)": arch.mtp_layers > 0,
+        "windows on some layers only (full_attention_every)": arch.full_attention_every > 0,
+        "clamped activations": arch.clamped_activation,
         "rotary positions with an odd head_dim": not arch.learned_positions and arch.head_dim % 2 == 1,
     }
     found = [name for name, present in unsupported.items() if present]

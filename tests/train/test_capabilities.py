@@ -53,6 +53,9 @@ def test_a_layout_it_cannot_run_is_refused_in_one_line(layout: ParallelLayout, m
         ({"relative_position_buckets": 32}, "relative position biases"),
         ({"token_types": 2}, "segment embeddings"),
         ({"head_dim": 5}, "odd head_dim"),
+        ({"mtp_layers": 1}, "multi-token prediction"),
+        ({"sliding_window": 32, "full_attention_every": 2}, "windows on some layers"),
+        ({"clamped_activation": True}, "clamped activations"),
     ],
 )
 def test_a_model_it_cannot_run_is_refused_and_what_it_runs_is_named(changes: dict[str, Any], message: str) -> None:
