@@ -78,10 +78,12 @@ def measure(plan: Plan, folder: Path, data: Path, steps: int, most: int, seed: i
     for count, index in enumerate(chosen, start=1):
         print(f"  {count}/{len(chosen)} {options[index].layout.label()}", flush=True)
         try:
-            run_training(path, data, folder / f"run-{index}", steps, option=index, seed=seed)
+            result = run_training(path, data, folder / f"run-{index}", steps, option=index, seed=seed)
         except GlmplanError as error:
             print(f"    failed: {error}", flush=True)
             continue
+        if not result.finished:
+            raise KeyboardInterrupt
         record = read_json(folder / f"run-{index}" / "measurement.json").data
         measured[index] = float(record["measured"]["step_time_s"])
     return _trials(plan, options, measured, folder), len(chosen) - len(measured)
